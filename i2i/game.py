@@ -1,0 +1,201 @@
+"""The vocabulary: a GAN is a game, players take turns. A paper says who plays, whose turn it is, and by which loss.
+
+Nothing here knows a trainer, a device or a file. `i2i.trainer.Trainer` plays any `Game`; `i2i.engine.Engine` runs what
+a game exports.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from i2i.schedules import Clock, HalfLife
+from i2i.spec import Spec
+
+__all__ = ["Card", "Clock", "Export", "Game", "HalfLife", "Loss", "Made", "Origin", "Player", "Spec", "Stage", "Turns"]
+
+
+class Made:
+    """What one turn leaves for the later turns of the same lane, detached at the line that makes it.
+
+    A plain object, never a dict or list: DDP rebuilds the containers it moves, and writes to those would vanish.
+    `lane` is the index of this lane within the global batch; what belongs to a lane (an image pool) is kept under it.
+    """
+
+    def __init__(self, lane: int = 0) -> None:
+        self.lane = lane
+
+    def __getattr__(self, name: str) -> Any:  # only reached when the attribute is missing
+        raise AttributeError(f"no earlier turn of this step made '{name}'")
+
+
+Loss = Callable[[Any, Made], dict[str, Tensor]]
+"""(batch, made) -> named, already weighted scalar terms; the trainer sums them."""
+
+
+class Player(nn.Module):
+    """Networks that move together under one optimizer.
+
+    Its forward runs a whole loss, so it alone is wrapped by DDP and autocast; networks stay plain.
+
+    Args:
+        name: how the journal and the checkpoint call it; a Python identifier.
+        nets: the networks this player moves.
+        optimizer: called with the parameters (and `fused=True` where it takes that), returns the optimizer; its
+            learning rate is the peak that the recipe's schedule scales.
+        average: half-life, in images, of the exponential moving average of the weights; None keeps no average.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nets: Mapping[str, nn.Module],
+        optimizer: Callable[..., torch.optim.Optimizer],
+        average: HalfLife | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.nets = nn.ModuleDict(nets)
+        self.optimizer = optimizer
+        self.average = average
+
+    def forward(self, loss: Loss, batch: Any, made: Made) -> dict[str, Tensor]:
+        return loss(batch, made)
+
+
+Turns = Callable[[Clock], Iterator[tuple[Player, Loss]]]
+
+
+def nothing() -> None:
+    """The default of `Stage.enter`: a stage that changes no network."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one set of players. Most games have one; SRGAN and StackGAN two; ProGAN many.
+
+    Attributes:
+        name: shown in the journal.
+        images: length of the stage in images; None takes what the recipe's `training.images` leaves.
+        players: who moves in this stage.
+        turns: (clock) -> whose turn it is, by which loss; code after a `yield` runs after that optimizer has stepped.
+        enter: called once at the start, before players are wrapped: grow, freeze. Seeded by (seed, stage).
+        fresh: whether optimizers start anew here; False carries over those of players that also played before.
+    """
+
+    name: str
+    players: tuple[Player, ...]
+    turns: Turns
+    images: int | None = None
+    enter: Callable[[], None] = nothing
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a generator's weights come from. Filled by the trainer; `figures` by whoever measures."""
+
+    data: str = ""  # name of the data set
+    terms: str = ""  # terms of the data, and therefore of the weights
+    recipe: str = ""  # name of the recipe and sha256 of its resolved text
+    commit: str = ""
+    seed: int = 0
+    images: int = 0  # images seen
+    hours: float = 0.0
+    hardware: str = ""  # processor, threads, precision, build
+    notes: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the engine must know to run a network; travels in the generator file.
+
+    Attributes:
+        kind: "image" takes [N,C,H,W]; "latent" takes [N,Z].
+        scale: output size / input size.
+        multiple: height and width must be multiples of this (the engine reflect-pads and crops).
+        minimum: smallest height and width the network takes.
+        channels: (input, output).
+        value_range: ((low, high) of the input, (low, high) of the output).
+        tiling: "exact" where a halo of `halo` input pixels makes tiles equal the whole, "overlap" where tiles must be
+            blended, "never" where the network sees the whole picture.
+        halo: see `tiling`, in input pixels.
+        modes: the test-time modes this network has; "paper" keeps dropout on, "deterministic" switches it off.
+        mode: the one used unless the user names another.
+        a, b: what goes in and what comes out, in words.
+    """
+
+    kind: Literal["image", "latent"] = "image"
+    scale: int = 1
+    multiple: int = 1
+    minimum: int = 1
+    channels: tuple[int, int] = (3, 3)
+    value_range: tuple[tuple[float, float], tuple[float, float]] = ((-1.0, 1.0), (-1.0, 1.0))
+    tiling: Literal["exact", "overlap", "never"] = "never"
+    halo: int = 0
+    modes: tuple[str, ...] = ("deterministic",)
+    mode: str = "deterministic"
+    a: str = "A"
+    b: str = "B"
+    origin: Origin = Origin()
+
+    def __post_init__(self) -> None:
+        if self.mode not in self.modes:
+            raise ValueError(f"card: mode '{self.mode}' is none of {', '.join(self.modes)}")
+
+
+class Export(NamedTuple):
+    """One network a game leaves behind, with what is needed to build and to run it again."""
+
+    network: nn.Module
+    spec: Spec
+    card: Card
+
+
+class Game(ABC):
+    """A paper's training procedure. Subclasses are final.
+
+    `Batch` names what the data must yield: a NamedTuple of tensors, images as [N,C,H,W] in [-1,1].
+    """
+
+    Batch: type[tuple[Any, ...]]
+
+    @abstractmethod
+    def stages(self) -> list[Stage]:
+        """The stages in order; called once. Each player object appears with the same name in every stage."""
+
+    @abstractmethod
+    def exports(self) -> dict[str, Export]:
+        """Name -> network, Spec, Card, of every network worth keeping."""
+
+    def frozen(self) -> list[nn.Module]:
+        """Networks used by a loss but never trained (VGG); the trainer moves them to the device."""
+        return []
+
+    def preview(self, batch: Any, networks: Mapping[str, nn.Module]) -> list[Tensor]:
+        """Columns of a contact sheet of fixed inputs, each [N,C,H,W] in [-1,1]; `networks` are the exports, averaged."""
+        return []
+
+    def observe(self, means: Mapping[str, float]) -> None:
+        """Called with the all-reduced means of the loss terms at every line of the journal."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What must survive a restart beyond weights. A key "lane/K/..." belongs to lane K of the global batch: a save
+        takes it from the rank that holds lane K, and a resume on other ranks deals the lanes out again."""
+        return {}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Restore what `state` returned. Raises ValueError on keys this game does not know."""
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state, but the checkpoint holds {sorted(state)[:3]}")
+
+
+def describe(card: Card, *, a: str, b: str, origin: Origin) -> Card:
+    """`card` with the direction in words and the origin filled in."""
+    return replace(card, a=a, b=b, origin=origin)

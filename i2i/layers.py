@@ -1,0 +1,123 @@
+"""Blocks that two papers share, and how they behave when a trained network is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["BatchNorm", "Dropout", "InstanceNorm", "Norm", "init_normal", "seed_dropout", "test_time"]
+
+Norm = Callable[[int], nn.Module]
+"""channels -> a normalising layer."""
+
+
+class InstanceNorm(nn.Module):
+    """Instance norm without parameters or running statistics (Ulyanov et al. 2016), by the route that is fast.
+
+    Three computations of the same value: with a gradient, batch norm of one image at a time, which keeps channels_last
+    and has a fast backward; without, group norm with one group a channel; `F.instance_norm` itself copies
+    channels_last tensors to NCHW and back on every call.
+
+    x: [N,C,H,W] with H*W > 1.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            return F.group_norm(x, self.channels, eps=self.eps)
+        images = [F.batch_norm(image, None, None, training=True, eps=self.eps) for image in x.split(1)]
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}"
+
+
+class BatchNorm(nn.Module):
+    """Batch norm that keeps no running statistics (Isola et al. 2017, Sec. 3.3).
+
+    In training the statistics are the batch's. When run they are those of each image by itself, as the paper's test
+    batch of one gives them, so that an image's result does not depend on its neighbours in a batch.
+
+    x: [N,C,H,W] with N*H*W > 1 in training and H*W > 1 when run.
+    """
+
+    def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.channels, self.eps = channels, eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        return F.group_norm(x, self.channels, self.weight, self.bias, eps=self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}"
+
+
+class Dropout(nn.Module):
+    """Dropout that can stay on when a network is run (pix2pix's only source of noise, Sec. 3.1).
+
+    In training it draws from the global generator, which the trainer seeds per lane. When run it is the identity, or,
+    with `draws` set by `seed_dropout`, drops by one generator per image, so that an image's result depends on its own
+    seed alone.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+        self.draws: Sequence[torch.Generator] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return F.dropout(x, self.p, training=True)
+        if self.draws is None:
+            return x
+        if len(self.draws) != len(x):
+            raise ValueError(f"dropout was seeded for {len(self.draws)} images, but {len(x)} came")
+        keep = torch.stack([torch.rand(x.shape[1:], generator=draw) >= self.p for draw in self.draws])
+        return x * keep.to(x) / (1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+def init_normal(network: nn.Module, *, std: float = 0.02) -> nn.Module:
+    """Draw convolutions from N(0, std) and norm scales from N(1, std), zero the biases; return the network.
+
+    The initialisation of DCGAN, pix2pix and CycleGAN. Draws from the global generator.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.normal_(module.weight, 0.0, std)
+        elif isinstance(module, BatchNorm | nn.modules.batchnorm._BatchNorm) and module.weight is not None:
+            nn.init.normal_(module.weight, 1.0, std)
+        else:
+            continue
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    return network
+
+
+def test_time(network: nn.Module, mode: str) -> nn.Module:
+    """Make a network ready to run in `mode`, and return it.
+
+    "deterministic" switches dropout off. "paper" leaves it on: call `seed_dropout` before every batch.
+    """
+    network.eval().requires_grad_(False)
+    seed_dropout(network, [] if mode == "paper" else None)
+    return network
+
+
+def seed_dropout(network: nn.Module, draws: Sequence[torch.Generator] | None) -> None:
+    """Give every `Dropout` of the network one CPU generator per image of the next batch; None switches dropout off."""
+    for module in network.modules():
+        if isinstance(module, Dropout):
+            module.draws = draws

@@ -1,0 +1,618 @@
+"""The trainer: plays any `Game`. Stages, turns, lanes, averages, checkpoints; the only importer of accelerate.
+
+A *lane* is one slice of the global batch: several images that pass through a loss together. Lanes are the accumulation
+on one rank and the shares of several ranks, and nothing depends on which of the two they are: before each lane of each
+turn the generator is seeded by (seed, position of the lane's first image, turn), never by the rank.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import os
+import platform
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch import Tensor, nn
+
+from i2i.checkpoint import States, save_generator
+from i2i.data.stream import Stream, to_range
+from i2i.errors import UserError
+from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, Stage, describe
+from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sheet
+from i2i.schedules import Purpose, Rate, mix
+
+if TYPE_CHECKING:
+    from i2i.recipe import Training
+
+__all__ = ["Trainer", "seeded"]
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+PREVIEWED = 4  # rows of a contact sheet
+AGREE_EVERY = 16  # steps between two agreements of all ranks on whether to stop
+
+
+@contextmanager
+def seeded(*numbers: int) -> Iterator[None]:
+    """Seed torch's global generators for the block; the host program's state returns afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(*numbers))
+        yield
+
+
+@dataclass
+class Lane:
+    """One slice of this rank's share of the batch."""
+
+    first: int  # position of its first image in the data's stream
+    batch: Any
+    made: Made
+
+
+@dataclass
+class Seat:
+    """A player at the table: the player, as DDP wraps it, and what moves and follows its weights."""
+
+    player: Player
+    wrapped: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: nn.ModuleDict | None
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.player.parameters())
+
+
+class Trainer:
+    """Plays a game on a data set, and continues where it stopped.
+
+    Args:
+        game: what to play; built under `seeded(seed, Purpose.INIT)` for two runs to be equal.
+        data: a data set of `i2i.data`, whose fields are those of `game.Batch`.
+        settings: the `training` section of a recipe.
+        out: the run's folder: state/, generators/, sheets/, journal.jsonl.
+        card: the direction and origin that exported generators state; images, hours and hardware are filled in here.
+        device: "auto" or "cpu".
+        tensorboard: also log to OUT/tensorboard.
+        say: where sentences go; default prints to stderr on the first rank.
+
+    Raises:
+        UserError: settings that do not fit the game, the data, or the number of ranks.
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        data: Any,
+        settings: Training,
+        out: Path,
+        *,
+        a: str = "A",
+        b: str = "B",
+        origin: Origin = Origin(),
+        device: str = "auto",
+        tensorboard: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]  # buffers are averaged by `settle`
+        self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=handlers)
+        self.rank, self.ranks = self.accelerator.process_index, self.accelerator.num_processes
+        self.device = self.accelerator.device
+        self.game, self.data, self.settings, self.out = game, data, settings, out
+        self.card = {"a": a, "b": b}
+        self.origin = origin
+        self.say = say or (lambda sentence: print(sentence, flush=True) if self.rank == 0 else None)
+        self.states = States(out / "state", keep=settings.keep)
+        self.batch, self.lane = settings.batch, self._lane_size()
+        self.rate: Rate = settings.rate.build()
+        self.dtype = PRECISIONS.get(settings.precision)
+        self.clock = Clock(stage=-1)
+        self.stages = game.stages()
+        self.seats: dict[str, Seat] = {}
+        self.means = Means(self.device)
+        self.seconds = 0.0
+        self.stopping: str | None = None
+        if tuple(game.Batch._fields) != tuple(data.fields._fields):
+            raise UserError(
+                f"{type(game).__name__} plays with {game.Batch._fields}, but {type(data).__name__} "
+                f"yields {data.fields._fields}; name another data set under `data`"
+            )
+        for network in game.frozen():
+            network.to(self.device).eval().requires_grad_(False)
+        if self.rank == 0:
+            out.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(out / "journal.jsonl", tensorboard=out / "tensorboard" if tensorboard else None)
+
+    def _lane_size(self) -> int:
+        batch, lane = self.settings.batch, self.settings.lane or self.settings.batch // self.ranks
+        if lane < 1 or batch % (lane * self.ranks):
+            raise UserError(
+                f"a batch of {batch} cannot be dealt to {self.ranks} ranks in lanes of {lane or 1}; "
+                f"set training.batch to a multiple of {self.ranks * max(lane, 1)}"
+            )
+        return lane
+
+    # --- stages -------------------------------------------------------------------------------------------------------
+
+    def enter(self, index: int) -> None:
+        """Begin stage `index`: let it grow or freeze, wrap its players, give them optimizers."""
+        self.stage = self.stages[index]
+        with seeded(self.settings.seed, Purpose.ENTER, index):
+            self.stage.enter()
+        self.clock = replace(self.clock, stage=index, stage_images=0)
+        before, self.seats = self.seats, {}
+        for player in self.stage.players:
+            self.seats[player.name] = self._seat(player, before.get(player.name))
+
+    def _seat(self, player: Player, before: Seat | None) -> Seat:
+        player.to(self.device).train().requires_grad_(True)
+        if self.settings.channels_last:
+            player.to(memory_format=torch.channels_last)
+        parameters = list(player.parameters())
+        fused = {"fused": True} if _takes_fused(player.optimizer, parameters) else {}
+        optimizer = before.optimizer if before and not self.stage.fresh else player.optimizer(parameters, **fused)
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        average = copy.deepcopy(player.nets).requires_grad_(False) if player.average else None
+        if average is not None and before is not None and before.average is not None:
+            kept = {k: v for k, v in before.average.state_dict().items() if k in average.state_dict()}
+            average.load_state_dict(kept, strict=False)  # a grown network keeps the average it has
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*broadcast_buffers.*")
+            wrapped = self.accelerator.prepare_model(player)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self.settings.precision == "fp16")
+        return Seat(player, wrapped, optimizer, scaler, average)
+
+    # --- the loop -----------------------------------------------------------------------------------------------------
+
+    def run(self, *, stop_at: int | None = None, time_limit: float | None = None, quiet: bool = False) -> str:
+        """Play until the recipe's last image, image `stop_at`, `time_limit` seconds, or a signal; then save.
+
+        Continues from the newest whole checkpoint in `out`. The host program's random state, thread count and signal
+        handlers are as before afterwards. Returns why it stopped: "done", "stop-at", "time-limit" or "interrupted".
+        """
+        total = self.settings.images
+        end = min(total, stop_at if stop_at is not None else total)
+        with ExitStack() as stack:
+            stack.enter_context(torch.random.fork_rng())
+            stack.enter_context(_threads(self.settings.threads))
+            stack.enter_context(_deterministic(self.settings.deterministic))
+            stack.enter_context(self._signals())
+            self.resume()
+            started, already = time.monotonic(), self.seconds
+            progress = Progress(total, quiet=quiet or self.rank != 0)
+            progress.begin(self.clock.images)
+            if self.clock.images == 0:
+                self.draw_sheet()
+            stream = iter(self._stream())
+            saved = self.clock.images
+            while self.clock.images < end and not self.stopping:
+                if self.stage.images is not None and self.clock.stage_images >= self.stage.images:
+                    self.enter(self.clock.stage + 1)
+                self.step(next(stream))
+                self.seconds = already + time.monotonic() - started
+                images = self.clock.images
+                if self._due(self.settings.log_every) or images >= total:
+                    self.write_line(progress)
+                if self._due(self.settings.grid_every) or images >= total:
+                    self.draw_sheet()
+                if self._due(self.settings.save_every):
+                    self.save()
+                    saved = images
+                self._agree_to_stop(started, time_limit)
+            if saved != self.clock.images:
+                self.save()
+        return self.stopping or ("done" if self.clock.images >= total else "stop-at")
+
+    def step(self, drawn: tuple[int, Any]) -> None:
+        """One turn of each player on one global batch."""
+        lanes = list(self._deal(*drawn))
+        rate = self.rate(self.clock)
+        for turn, (player, loss) in enumerate(self.stage.turns(self.clock)):
+            self.move(turn, player, loss, lanes, rate)  # the optimizer has stepped when turns() resumes
+        self._average()
+        self.clock = self.clock.advance(self.batch)
+
+    def move(self, turn: int, player: Player, loss: Loss, lanes: list[Lane], rate: float) -> None:
+        """One player's turn: every lane through the loss, one step of its optimizer."""
+        seat = self.seats[player.name]
+        for other in self.seats.values():
+            other.player.requires_grad_(other is seat)  # before the graph is built, so rivals cost no backward
+        buffers = Buffers(self.seats, lanes=len(lanes) * self.ranks)
+        for index, lane in enumerate(lanes):
+            last = index == len(lanes) - 1
+            torch.manual_seed(mix(self.settings.seed, Purpose.LOSS, lane.first, turn))
+            buffers.before_lane()
+            with nullcontext() if last else self.accelerator.no_sync(seat.wrapped):
+                with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+                    terms = seat.wrapped(loss, lane.batch, lane.made)
+                total = torch.stack([term.float() if self.dtype else term for term in terms.values()]).sum()
+                seat.scaler.scale(total / len(lanes)).backward()
+            buffers.after_lane()
+            for name, term in terms.items():
+                self.means.note(f"{player.name}/{name}", term)
+        buffers.settle()
+        self._apply(seat, rate)
+
+    def _apply(self, seat: Seat, rate: float) -> None:
+        """Step an optimizer, unless a gradient is not finite: such a step is skipped on the device and counted."""
+        optimizer, parameters = seat.optimizer, seat.parameters
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * rate
+        if seat.scaler.is_enabled():
+            seat.scaler.unscale_(optimizer)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)  # equal on all ranks: DDP has averaged the gradients
+        skip = (~torch.isfinite(norm)).to(torch.float32)
+        self.means.note(f"{seat.player.name}/skipped", skip)
+        if self.settings.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.settings.clip, norm)
+        if seat.scaler.is_enabled():
+            seat.scaler.step(optimizer)
+            seat.scaler.update()
+        elif optimizer.defaults.get("fused"):
+            optimizer.found_inf = skip  # type: ignore[attr-defined]  # what GradScaler itself hands fused optimizers
+            optimizer.step()
+        elif not skip.item():  # an optimizer that is not fused cannot skip on the device
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _deal(self, first: int, batch: Any) -> Iterator[Lane]:
+        """This rank's share of the batch, on the device and in [-1,1], dealt into lanes."""
+        tensors = [to_range(tensor.to(self.device, non_blocking=True)) for tensor in batch]
+        for start in range(0, len(tensors[0]), self.lane):
+            part = [t[start : start + self.lane] for t in tensors]
+            if self.settings.channels_last:
+                part = [t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in part]
+            position = first + start
+            made = Made((position - self.clock.images) // self.lane)
+            yield Lane(position, self.game.Batch(*part), made)
+
+    def _stream(self) -> Stream:
+        return Stream(
+            self.data,
+            batch=self.batch,
+            start=self.clock.images,
+            rank=self.rank,
+            ranks=self.ranks,
+            workers=self.settings.workers,
+        )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        for seat in self.seats.values():
+            if seat.average is None or seat.player.average is None:
+                continue
+            weight = 1 - seat.player.average.decay(self.clock, self.batch)
+            pairs = zip(seat.average.state_dict().values(), seat.player.nets.state_dict().values(), strict=True)
+            kept = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
+            torch._foreach_lerp_([mean for mean, _ in kept], [now for _, now in kept], weight)
+
+    def _due(self, every: int) -> bool:
+        return self.clock.images // every > (self.clock.images - self.batch) // every
+
+    # --- stopping -----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM finish the step and save; a second one ends at once."""
+
+        def stop(number: int, frame: object) -> None:
+            if self.stopping:
+                raise KeyboardInterrupt
+            self.stopping = "interrupted"
+
+        try:
+            before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: the host program keeps its signals
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _agree_to_stop(self, started: float, time_limit: float | None) -> None:
+        if not self.stopping and time_limit is not None and time.monotonic() - started >= time_limit:
+            self.stopping = "time-limit"
+        if self.ranks == 1:
+            return
+        mine, self.stopping = self.stopping, None
+        if self.clock.steps % AGREE_EVERY:
+            self._asked = mine or getattr(self, "_asked", None)
+            return
+        reasons: list[str | None] = [None] * self.ranks
+        dist.all_gather_object(reasons, mine or getattr(self, "_asked", None))
+        self.stopping = next((reason for reason in reasons if reason), None)
+
+    # --- what a run leaves --------------------------------------------------------------------------------------------
+
+    def write_line(self, progress: Progress) -> None:
+        """Journal, progress and `Game.observe`, from the means since the line before."""
+        means = self.means.read(self._sum if self.ranks > 1 else None)
+        self.means.clear()
+        skipped = {name.split("/")[0]: share for name, share in means.items() if name.endswith("/skipped")}
+        terms = {name: digits(value) for name, value in means.items() if not name.endswith("/skipped")}
+        self.game.observe(terms)
+        speed = progress.show(self.clock.images, terms)
+        if self.rank == 0:
+            self.journal.line(
+                images=self.clock.images,
+                stage=self.stage.name,
+                rate=digits(self.rate(self.clock)),
+                terms=terms,
+                skipped={name: digits(share) for name, share in skipped.items() if share},
+                seconds=round(self.seconds, 1),
+                speed=digits(speed),
+            )
+        for name, share in skipped.items():
+            if share == 1.0 and self.settings.precision != "fp16":
+                raise UserError(
+                    f"no gradient of '{name}' was finite in the images up to {self.clock.images:,}; the weights are "
+                    f"those before. Lower the learning rate or set training.precision=fp32, and run the command again",
+                    code=1,
+                )
+            if share:
+                self.say(f"{share:.1%} of the steps of '{name}' were skipped: their gradients were not finite")
+
+    def _sum(self, tensor: Tensor) -> Tensor:
+        dist.all_reduce(tensor)
+        return tensor
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The exported networks, averaged where their player keeps an average."""
+        found = {}
+        for name, export in self.game.exports().items():
+            found[name] = export.network
+            for seat in self.seats.values():
+                for key, network in seat.player.nets.items():
+                    if network is export.network and seat.average is not None:
+                        found[name] = seat.average[key]
+        return found
+
+    @torch.no_grad()
+    def draw_sheet(self) -> None:
+        """The first pictures of the data through the networks as they are now, as one PNG."""
+        if self.rank:
+            return
+        samples = [self.data[position] for position in range(min(PREVIEWED, len(self.data)))]
+        batch = self.game.Batch(*(to_range(torch.stack(field).to(self.device)) for field in zip(*samples, strict=True)))
+        networks = self.networks()
+        was_training = {name: network.training for name, network in networks.items()}
+        for network in networks.values():
+            network.eval()
+        columns = self.game.preview(batch, networks)
+        for name, network in networks.items():
+            network.train(was_training[name])
+        if columns:
+            save_sheet(self.out / "sheets" / f"{self.clock.images:010d}.png", contact_sheet(columns))
+
+    def save(self) -> None:
+        """Write a checkpoint and the generators. All ranks call it; the first writes."""
+        groups, facts = self.state()
+        if self.rank == 0:
+            try:
+                self.states.save(self.clock.images, groups, facts)
+                networks = self.networks()
+                for name, export in self.game.exports().items():
+                    path = self.out / "generators" / f"{name}.safetensors"
+                    save_generator(path, networks[name], export.spec, self._card(name, export.card))
+            except OSError as error:
+                raise UserError(
+                    f"cannot save to {self.out}: {error.strerror}; the checkpoint before is whole, make room and run "
+                    "the command again",
+                    code=1,
+                ) from error
+        self.accelerator.wait_for_everyone()
+
+    def _card(self, name: str, card: Card) -> Card:
+        origin = replace(
+            self.origin,
+            seed=self.settings.seed,
+            images=self.clock.images,
+            hours=round(self.seconds / 3600, 3),
+            hardware=", ".join(f"{key} {value}" for key, value in self.circumstances().items()),
+        )
+        a, b = (self.card["a"], self.card["b"]) if name != "b2a" else (self.card["b"], self.card["a"])
+        return describe(card, a=a, b=b, origin=origin)
+
+    def circumstances(self) -> dict[str, Any]:
+        """What a bitwise resume needs unchanged."""
+        return {
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else _processor(),
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "ranks": self.ranks,
+            "precision": self.settings.precision,
+            "layout": "channels_last" if self.settings.channels_last else "contiguous",
+        }
+
+    def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+        """Everything a resume needs: groups of tensors, and facts for JSON. A collective call."""
+        players, averages, optimizers = {}, {}, {}
+        for name, seat in self.seats.items():
+            players |= {f"{name}/{key}": value for key, value in seat.player.nets.state_dict().items()}
+            if seat.average is not None:
+                averages |= {f"{name}/{key}": value for key, value in seat.average.state_dict().items()}
+            for index, slots in seat.optimizer.state_dict()["state"].items():
+                optimizers |= {f"{name}/{index}/{key}": torch.as_tensor(value) for key, value in slots.items()}
+        facts = {
+            "clock": asdict(self.clock),
+            "seconds": self.seconds,
+            "lane": self.lane,
+            "batch": self.batch,
+            "circumstances": self.circumstances(),
+            "scalers": {name: seat.scaler.state_dict() for name, seat in self.seats.items()},
+        }
+        groups = {"players": players, "averages": averages, "optimizers": optimizers, "game": self._game_state()}
+        return groups | {"means": self.means.state(self._sum if self.ranks > 1 else None)}, facts
+
+    def _game_state(self) -> dict[str, Tensor]:
+        """`Game.state` of all ranks: what belongs to a lane from the rank that holds the lane, the rest from the first."""
+        mine = plain_cpu(self.game.state())
+        shares: list[dict[str, Tensor]] = [mine] * self.ranks
+        if self.ranks > 1:
+            dist.all_gather_object(shares, mine)
+        return {
+            key: tensor
+            for rank, share in enumerate(shares)
+            for key, tensor in share.items()
+            if self._holder(key) == rank
+        }
+
+    def _holder(self, key: str) -> int:
+        """The rank that holds a key of `Game.state`."""
+        parts = key.split("/")
+        return int(parts[1]) * self.lane // (self.batch // self.ranks) if parts[0] == "lane" else 0
+
+    def resume(self) -> None:
+        """Continue from the newest whole checkpoint in `out`, or begin."""
+        loaded = self.states.load(self.say) if self.rank == 0 or self.ranks == 1 else None
+        if self.ranks > 1:
+            box = [loaded]
+            dist.broadcast_object_list(box, src=0)
+            loaded = box[0]
+        if loaded is None:
+            self.enter(0)
+            return
+        groups, facts = loaded
+        clock = Clock(**facts["clock"])
+        for index in range(clock.stage + 1):
+            self.enter(index)
+        self.clock, self.seconds = clock, facts["seconds"]
+        self._check(facts)
+        for name, seat in self.seats.items():
+            seat.player.nets.load_state_dict(_under(name, groups["players"]))
+            if seat.average is not None:
+                seat.average.load_state_dict(_under(name, groups["averages"]))
+            slots: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under(name, groups["optimizers"]).items():
+                index, slot = key.split("/")
+                slots.setdefault(int(index), {})[slot] = _laid_out_like(seat.parameters[int(index)], value)
+            seat.optimizer.load_state_dict({**seat.optimizer.state_dict(), "state": slots})
+            seat.scaler.load_state_dict(facts["scalers"][name])
+        mine = {k: v.to(self.device) for k, v in groups["game"].items() if self._holder(k) == self.rank or "lane/" not in k}
+        self.game.load_state(mine)
+        if self.rank == 0:  # the means are summed over ranks when read
+            self.means.load(groups["means"])
+            self.journal.rewind(clock.images)
+        self.say(f"continuing {self.out} at image {clock.images:,}")
+
+    def _check(self, facts: Mapping[str, Any]) -> None:
+        """Say what keeps this resume from being bitwise; refuse what would make it another training."""
+        if (facts["batch"], facts["lane"]) != (self.batch, self.lane):
+            raise UserError(
+                f"{self.out} was trained with batch {facts['batch']} in lanes of {facts['lane']}, not batch "
+                f"{self.batch} in lanes of {self.lane}; set training.batch={facts['batch']} "
+                f"training.lane={facts['lane']}, or name another folder"
+            )
+        now = self.circumstances()
+        changed = [
+            f"{key} {value} instead of {facts['circumstances'].get(key)}"
+            for key, value in now.items()
+            if value != facts["circumstances"].get(key)
+        ]
+        if changed:
+            self.say(f"this continuation is not bitwise: {'; '.join(changed)}")
+
+
+class Buffers:
+    """Buffers of all players through one turn: each lane starts from the same, and they end at the lanes' mean.
+
+    Without it batch norm's running statistics (and a spectral norm's vectors) would depend on which rank saw which
+    lane. Does nothing for networks without floating buffers, or with one lane in all.
+    """
+
+    def __init__(self, seats: Mapping[str, Seat], *, lanes: int) -> None:
+        found = [b for seat in seats.values() for b in seat.player.buffers() if b.is_floating_point()]
+        self.buffers = found if lanes > 1 else []
+        self.lanes = lanes
+        self.start = [buffer.clone() for buffer in self.buffers]
+        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
+
+    @torch.no_grad()
+    def before_lane(self) -> None:
+        for buffer, start in zip(self.buffers, self.start, strict=True):
+            buffer.copy_(start)
+
+    @torch.no_grad()
+    def after_lane(self) -> None:
+        for total, buffer in zip(self.sums, self.buffers, strict=True):
+            total.add_(buffer)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        for total, buffer in zip(self.sums, self.buffers, strict=True):
+            if dist.is_initialized():
+                dist.all_reduce(total)
+            buffer.copy_(total / self.lanes)
+
+
+def plain_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state on the CPU, so that it can travel between ranks."""
+    return {key: tensor.detach().to("cpu") for key, tensor in state.items()}
+
+
+def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """An optimizer's slot in the memory layout of its parameter: fused steps walk both by raw memory."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+def _takes_fused(optimizer: Callable[..., Any], parameters: list[nn.Parameter]) -> bool:
+    from i2i.spec import Spec, resolve
+
+    target = resolve(optimizer.of) if isinstance(optimizer, Spec) else optimizer
+    try:
+        takes = "fused" in inspect.signature(target).parameters
+    except (TypeError, ValueError):
+        return False
+    return takes and all(parameter.is_floating_point() for parameter in parameters)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0] if names else platform.processor()
+    except OSError:
+        return platform.processor() or platform.machine()

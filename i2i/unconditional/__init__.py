@@ -1,0 +1,1 @@
+"""Unconditional and conditional generation: one paper, one file."""
