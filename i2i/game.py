@@ -109,6 +109,7 @@ class Origin:
     hours: float = 0.0
     hardware: str = ""  # processor, threads, precision, build
     notes: str = ""
+    prepared: str = ""  # folder of the prepared test split, under the current folder, datasets/ or $I2I_DATA
     figures: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -204,7 +204,11 @@ def _compose(text: str, name: str, *, fixed: bool) -> tuple[Leaf | None, list[Pr
         place = reader.place(mark) if mark else Place(name)
         return None, [Problem(place, f"this is no YAML: {error.problem or error.context}")]
     except yaml.reader.ReaderError as error:
-        return None, [Problem(Place(name), f"this is no YAML: character #x{ord(str(error.character)[:1] or '?'):04x}")]
+        line = text.count("\n", 0, error.position)
+        place = reader.place(
+            yaml.Mark(name, 0, line, error.position - text.rfind("\n", 0, error.position) - 1, None, 0)
+        )
+        return None, [Problem(place, f"the character {ascii(text[error.position])} is not allowed in YAML")]
     except RecursionError:
         return None, [Problem(Place(name), "nested too deeply")]
 

@@ -33,7 +33,6 @@ KNOWN = (
     "i2i.translation.pix2pix:Pix2Pix",
     "i2i.translation.pix2pix:UnetGenerator",
     "i2i.translation.pix2pix:PatchDiscriminator",
-    "i2i.translation.pix2pix:PixelDiscriminator",
     "i2i.translation.cyclegan:CycleGAN",
     "i2i.translation.cyclegan:ResnetGenerator",
     "i2i.data.datasets:Paired",

@@ -80,8 +80,8 @@ def _role(address: str, target: Any) -> str:
     if address.startswith("i2i.data."):
         return "data"
     if address.startswith("i2i.schedules:"):
-        return "rate" if callable(getattr(target, "__call__", None)) and "decay" not in vars(target) else "spec"
-    return "game" if "stages" in dir(target) else "spec"
+        return "rate" if "__call__" in vars(target) else "spec"
+    return "game" if hasattr(target, "stages") else "spec"
 
 
 def _node(address: str, target: Any) -> dict[str, Any]:

@@ -267,7 +267,9 @@ class Checker:
         if _is_a(found, hint):
             return True
         name = getattr(hint, "__name__", str(hint))
-        self.wrong(leaf.place, f"{path} must be the address of a {name}; {leaf.value} is a {type(found).__name__}")
+        self.wrong(
+            leaf.place, f"{path} must be the address of a {name}, and {leaf.value} is of type {type(found).__name__}"
+        )
         return True
 
     def anything(self, leaf: Leaf, path: str) -> Any:
@@ -292,7 +294,7 @@ class Checker:
             self.wrong(of.place, str(error))
             return None
         if not callable(target):
-            self.wrong(of.place, f"{of.value} is a {type(target).__name__} and cannot be called")
+            self.wrong(of.place, f"{of.value} is of type {type(target).__name__} and cannot be called")
             return None
         name = getattr(target, "__name__", of.value)
         written = {key: item for key, item in leaf.value.items() if key != "of"}

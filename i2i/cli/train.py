@@ -115,6 +115,7 @@ def run(
         recipe=f"{recipe.name} {recipe.digest()}",
         commit=commit(),
         notes=about.notes,
+        prepared=about.prepared or "",
     )
     trainer = Trainer(
         game, data, recipe.training, out, a=about.a, b=about.b, origin=origin, device=device, tensorboard=tensorboard

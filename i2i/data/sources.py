@@ -1,0 +1,109 @@
+"""Where a data set's pixels come from: one picture per file, two side by side, or two files. See also cache.Packed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from i2i.data.folders import read_pixels, read_size
+from i2i.errors import UserError
+
+__all__ = ["Couples", "Halves", "Pixels", "Singles", "Size", "Source"]
+
+Pixels = NDArray[Any]
+"""[H,W,C] uint8 or uint16, C from 1 to 4."""
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+
+class Source(Protocol):
+    """`len` items, each of one picture or of two that belong together."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, index: int) -> str:
+        """The item's file or files, for messages."""
+
+    def size(self, index: int) -> Size:
+        """(width, height) of each of the item's pictures, without decoding them. Raises what `read` raises of it."""
+
+    def read(self, index: int) -> tuple[Pixels, ...]:
+        """The item's pictures. Raises UserError naming the file that is damaged or does not fit."""
+
+
+class Singles:
+    """One picture per file."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        return str(self.files[index])
+
+    def size(self, index: int) -> Size:
+        return read_size(self.files[index])
+
+    def read(self, index: int) -> tuple[Pixels, ...]:
+        return (read_pixels(self.files[index]),)
+
+
+class Halves(Singles):
+    """Two pictures side by side in each file; the left (0) or the right (1) alone if `side` says so."""
+
+    def __init__(self, files: Sequence[Path], side: int | None = None) -> None:
+        super().__init__(files)
+        self.side = side
+
+    def half(self, index: int, width: int) -> int:
+        """Half of `width`, which must be even."""
+        if width % 2:
+            raise UserError(f"{self.name(index)} is {width} pixels wide, which has no two halves; pairs stand side by side")
+        return width // 2
+
+    def size(self, index: int) -> Size:
+        width, height = super().size(index)
+        return self.half(index, width), height
+
+    def read(self, index: int) -> tuple[Pixels, ...]:
+        (pixels,) = super().read(index)
+        middle = self.half(index, pixels.shape[1])
+        halves = pixels[:, :middle], pixels[:, middle:]
+        return halves if self.side is None else (halves[self.side],)
+
+
+class Couples:
+    """Two files per item."""
+
+    def __init__(self, files: Sequence[tuple[Path, Path]]) -> None:
+        self.files = list(files)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def name(self, index: int) -> str:
+        return " and ".join(map(str, self.files[index]))
+
+    def size(self, index: int) -> Size:
+        a, b = map(read_size, self.files[index])
+        self.compare(index, a, b)
+        return a
+
+    def read(self, index: int) -> tuple[Pixels, ...]:
+        a, b = map(read_pixels, self.files[index])
+        self.compare(index, (a.shape[1], a.shape[0]), (b.shape[1], b.shape[0]))
+        return a, b
+
+    def compare(self, index: int, a: Size, b: Size) -> None:
+        """Raise UserError unless both have one size."""
+        if a != b:
+            left, right = self.files[index]
+            raise UserError(
+                f"{left} is {a[0]}x{a[1]} but its partner {right} is {b[0]}x{b[1]}; the pictures of a pair must have one size"
+            )

@@ -1,0 +1,378 @@
+"""Run a generator over images: pad, batch, precision, crop. What comes out depends on the pixels, the model and the
+seed alone, whatever the batch, the order or the neighbours."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import platform
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from i2i import images, layers
+from i2i.errors import UserError
+from i2i.game import Card
+from i2i.memory import Appetite
+from i2i.schedules import mix
+
+__all__ = ["Engine", "Precision", "fast_bf16"]
+
+Array = NDArray[Any]
+Precision = Literal["auto", "bf16", "fp16", "fp32"]
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, what Pillow takes for gray
+Given = TypeVar("Given", Image.Image, Array, Tensor)
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is computed by units of its own there, not emulated (which would be slower than fp32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    check = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    if device.type != "cpu" or check is None or not check():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    # oneDNN also says yes to plain AVX-512, where it emulates
+    units = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, unit)() for unit in units if hasattr(torch.cpu, unit))
+
+
+class Item(NamedTuple):
+    """One image on its way through the network."""
+
+    place: int  # among the images asked for
+    pixels: Array | Tensor  # [H,W,C] with the network's channels, or [C,H,W] in the card's range
+    seed: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)"""
+        height, width = self.pixels.shape[1:] if isinstance(self.pixels, Tensor) else self.pixels.shape[:2]
+        return height, width
+
+
+class Engine:
+    """A generator made ready to run.
+
+    Args:
+        generator: a network with a `.card`, as `load_generator` returns it; it is copied, not changed.
+        device: "auto" takes a CUDA device if there is one; else as torch writes it ("cpu", "cuda", "cuda:1", "mps").
+        precision: of weights and activations. "auto" takes bf16 where the hardware has units for it, fp16 on other
+            GPUs, else fp32. "fp32" gives the plain network's output. With "auto", 16-bit images go through fp32.
+        mode: one of the card's modes; None takes the card's own.
+        seed: for the dropout of the "paper" mode, together with each image's content.
+        batch: images per pass; None takes 1 on a CPU (more gain nothing there) and 8 on others. Halved when memory ends.
+        say: told in a sentence what a user should know; warnings.warn unless given.
+
+    Raises UserError where the device is missing or the card has no such mode.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        mode: str | None = None,
+        seed: int = 0,
+        batch: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        card = getattr(generator, "card", None)
+        if not isinstance(card, Card):
+            raise TypeError("the generator carries no card; load it with load_generator, or set generator.card")
+        if card.kind != "image":
+            raise UserError(f"this generator takes a {card.kind}, not an image; it cannot translate")
+        if mode is not None and mode not in card.modes:
+            raise UserError(f"this generator has no mode '{mode}'; it has {' and '.join(card.modes)}")
+        if batch is not None and batch < 1:
+            raise UserError(f"a batch of {batch} holds no image; take 1 or more")
+        self.card = card
+        self.device = find_device(device)
+        self.mode = mode or card.mode
+        self.seed = seed
+        self.say = say or (lambda sentence: warnings.warn(sentence, RuntimeWarning, stacklevel=3))
+        self.batch = batch or (1 if self.device.type == "cpu" else 8)
+        self.precision = self.choose(precision)
+        self.wide = "fp32" if precision == "auto" else self.precision  # for images of 16 bits
+        self.generator = generator
+        self.networks: dict[str, nn.Module] = {}
+        self.appetite = Appetite(self.device)
+
+    def choose(self, precision: Precision) -> str:
+        """The precision that is meant by `precision` on this device."""
+        fast = fast_bf16(self.device)
+        if precision == "auto":
+            return "bf16" if fast else "fp16" if self.device.type == "cuda" else "fp32"
+        if precision not in DTYPES:
+            raise UserError(f"there is no precision '{precision}'; take auto, bf16, fp16 or fp32")
+        if precision == "bf16" and not fast:
+            self.say(f"this {self.device.type} has no units for bf16; fp32 may be faster")
+        if precision == "fp16" and self.device.type == "cpu":
+            raise UserError("fp16 is for GPUs; on a CPU take bf16 or fp32")
+        return precision
+
+    def network(self, precision: str) -> nn.Module:
+        """The generator's copy of that precision, made at its first use."""
+        if precision not in self.networks:
+            network = layers.test_time(copy.deepcopy(self.generator), self.mode)
+            network = network.to(self.device, DTYPES[precision])
+            if precision != "fp32":  # in fp32 the plain layout, so that the result is the plain network's to the bit
+                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.networks[precision] = network
+        return self.networks[precision]
+
+    # --- the three kinds of images
+
+    def __call__(self, image: Given) -> Given:
+        """One image, or a batch as a tensor, through the network; the same kind comes back.
+
+        image: PIL; numpy [H,W] or [H,W,C] in uint8, uint16 or float in [0,1]; a tensor [C,H,W] or [N,C,H,W] in the
+        card's input range. Any height and width. PIL and integer numpy images keep their alpha.
+
+        Raises UserError where the network cannot take the image.
+        """
+        if isinstance(image, Image.Image):
+            return images.to_pil(self.picture(images.from_pil(image)))
+        if isinstance(image, Tensor):
+            batch = image if image.ndim == 4 else image[None]
+            if image.ndim not in (3, 4) or batch.shape[1] != self.card.channels[0]:
+                raise UserError(f"the network takes tensors [N,{self.card.channels[0]},H,W], not {list(image.shape)}")
+            found = [raised(result) for result in self.attempt(list(batch))]
+            out = torch.stack(found).to(image.device, image.dtype)
+            return out if image.ndim == 4 else out[0]
+        if image.ndim == 3 and image.shape[2] in (2, 4) and image.shape[2] != self.card.channels[0]:
+            color = image[..., 0] if image.shape[2] == 2 else image[..., :3]
+            if np.issubdtype(image.dtype, np.floating):
+                raise UserError("a float image has 1 or 3 channels; take the alpha off")
+            done = self.picture(images.Picture(color, alpha=image[..., -1]))
+            assert done.alpha is not None
+            return np.dstack([done.pixels, done.alpha])
+        return self.run([image])[0]
+
+    def picture(self, picture: images.Picture) -> images.Picture:
+        """A picture through the network; alpha, profile and EXIF are carried over."""
+        return picture.with_pixels(self.run([self.pixels(picture)])[0])
+
+    def pixels(self, picture: images.Picture) -> Array:
+        """What of a picture the network takes: [H,W,C], with alpha where it has a channel for that."""
+        if self.card.channels[0] not in (2, 4):
+            return picture.pixels
+        alpha = picture.alpha
+        if alpha is None:
+            alpha = np.full(picture.pixels.shape[:2], np.iinfo(picture.pixels.dtype).max, picture.pixels.dtype)
+        return np.dstack([with_channels(picture.pixels, self.card.channels[0] - 1), alpha])
+
+    def run(self, pixels: Sequence[Array]) -> list[Array]:
+        """Images [H,W] or [H,W,C], uint8, uint16 or float in [0,1] => the same depth, [H*scale,W*scale(,C)].
+
+        Gray is replicated for a network of colour. Raises the UserError of the first image that failed.
+        """
+        return [raised(result) for result in self.attempt(pixels)]
+
+    def attempt(self, pixels: Sequence[Any]) -> list[Any]:
+        """As `run`, but a UserError stands in the place of each image that failed. Tensors [C,H,W] are taken too."""
+        results: list[Any] = [None] * len(pixels)
+        groups: dict[tuple[Any, ...], list[Item]] = {}
+        for place, given in enumerate(pixels):
+            try:
+                item = Item(place, self.adapted(given), self.content_seed(given) if self.mode == "paper" else 0)
+            except UserError as error:
+                results[place] = error
+                continue
+            wide = not isinstance(given, Tensor) and given.dtype == np.uint16
+            key = (self.padded(item.size), self.wide if wide else self.precision, item.pixels.dtype)
+            groups.setdefault(key, []).append(item)
+        for (size, precision, _), items in groups.items():
+            done = 0
+            while done < len(items):
+                chunk = items[done : done + self.batch]
+                outcome = self.chunk(chunk, size, precision)
+                if outcome is None:
+                    self.batch = max(1, len(chunk) // 2)
+                    self.say(f"a batch of {len(chunk)} does not fit into memory; going on with {self.batch}")
+                    continue
+                for item, result in zip(chunk, outcome, strict=True):
+                    results[item.place] = result
+                done += len(chunk)
+        return results
+
+    def adapted(self, given: Array | Tensor) -> Array | Tensor:
+        """`given` with the network's channels: [H,W,C] of an array, a tensor [C,H,W] as it is."""
+        if isinstance(given, Tensor):
+            return given
+        if given.ndim not in (2, 3) or 0 in given.shape:
+            raise UserError(f"an image is [H,W] or [H,W,C], not {list(given.shape)}")
+        if given.dtype not in (np.uint8, np.uint16) and not np.issubdtype(given.dtype, np.floating):
+            raise UserError(f"an image is uint8, uint16 or float, not {given.dtype}")
+        return with_channels(given, self.card.channels[0])
+
+    def content_seed(self, given: Array | Tensor) -> int:
+        """A seed that depends on the engine's seed, the image's shape and its pixels alone."""
+        values = given.detach().cpu().float().numpy() if isinstance(given, Tensor) else given
+        digest = hashlib.blake2b(repr((values.shape, values.dtype.str)).encode(), digest_size=8)
+        digest.update(np.ascontiguousarray(values).data)
+        return mix(self.seed, int.from_bytes(digest.digest(), "little") >> 1)
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) that the network takes: a multiple of the card's, and not below its minimum."""
+        step = self.card.multiple
+        height, width = (-(-max(side, self.card.minimum) // step) * step for side in size)
+        return height, width
+
+    # --- the network
+
+    def chunk(self, items: list[Item], size: tuple[int, int], precision: str) -> list[Any] | None:
+        """Results for images of one padded size; None where they are too many for the memory."""
+        network, pixels = self.network(precision), len(items) * size[0] * size[1]
+        hungry = self.appetite.too_hungry(network, self.card, pixels, DTYPES[precision])
+        try:
+            if hungry:
+                raise MemoryError(hungry)
+            found = self.forward(network, items, size, DTYPES[precision])
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            if len(items) > 1:
+                return None
+            height, width = items[0].size
+            why = f" ({hungry})" if hungry else ""
+            return [UserError(f"{width} x {height} pixels are too many for this network and memory{why}; "
+                              "scale the image down, or take a machine with more", code=1)]  # fmt: skip
+        results: list[Any] = []
+        for item, result in zip(items, found, strict=True):
+            if result is None and precision != "fp32":
+                self.say(f"a result was not finite in {precision}; the image was computed again in fp32")
+                results += self.chunk([item], size, "fp32") or []
+            else:
+                results.append(UserError("the network's result is not finite", code=1) if result is None else result)
+        return results
+
+    @torch.inference_mode()
+    def forward(self, network: nn.Module, items: list[Item], size: tuple[int, int], dtype: torch.dtype) -> list[Any]:
+        """One pass: the results in the items' own kind, cropped; None for one that is not finite."""
+        x = torch.stack([self.entering(item, size) for item in items]) if len(items) > 1 else (
+            self.entering(items[0], size)[None])  # fmt: skip
+        if dtype == torch.float32:
+            x = x.contiguous()
+        else:
+            x = x.to(dtype, memory_format=torch.channels_last)
+        if self.mode == "paper":
+            layers.seed_dropout(network, [torch.Generator().manual_seed(item.seed) for item in items])
+        with self.exactly(dtype):
+            y = network(x)
+        return [self.leaving(result, item) for result, item in zip(y, items, strict=True)]
+
+    def exactly(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
+        """fp32 means fp32: no TF32 in a GPU's convolutions."""
+        if self.device.type == "cuda" and dtype == torch.float32:
+            flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+            return flags
+        return nullcontext()
+
+    def entering(self, item: Item, size: tuple[int, int]) -> Tensor:
+        """The image on the device as fp32 [C,H,W] in the card's input range, padded by reflection."""
+        low, high = self.card.value_range[0]
+        rows, columns = (reflected(*sides) for sides in zip(item.size, size, strict=True))
+        if isinstance(item.pixels, Tensor):
+            x = item.pixels.to(self.device, torch.float32)
+            if item.size != size:
+                x = x[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
+            return x
+        values = item.pixels
+        if item.size != size:
+            values = values[rows][:, columns]
+        peak = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+        values = np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))
+        if not values.flags.writeable:
+            values = values.copy()
+        x = torch.from_numpy(values).to(self.device).permute(2, 0, 1)
+        return x.to(torch.float32, copy=True).div_(peak / (high - low)).add_(low)
+
+    def leaving(self, result: Tensor, item: Item) -> Any:
+        """[C,H,W] of the network as the item's kind, cropped; None where it is not finite."""
+        low, high = self.card.value_range[1]
+        height, width = (side * self.card.scale for side in item.size)
+        y = result[:, :height, :width].float()
+        if not torch.isfinite(y).all():
+            return None
+        if isinstance(item.pixels, Tensor):
+            return y.clone()
+        y = y.permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
+        kind = item.pixels.dtype
+        if kind == np.uint8:
+            out: Array = y.mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
+        elif kind == np.uint16:
+            out = y.mul_(65_535).round_().to(torch.int32).contiguous().cpu().numpy().astype(np.uint16)
+        else:
+            out = y.contiguous().cpu().numpy().astype(kind)
+        return out[..., 0] if out.shape[2] == 1 else out
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name. Raises UserError where this machine, or this torch, has none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device '{name}'; take auto, cpu, cuda, cuda:1, ...") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            why = "this torch is built without CUDA" if torch.version.cuda is None else "no usable GPU was found"
+            raise UserError(f"CUDA was asked for, but {why}; take --device cpu")
+        if (device.index or 0) >= count:
+            raise UserError(f"there is no {name}; this machine has cuda:0 to cuda:{count - 1}")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("MPS was asked for, but this machine has none; take --device cpu")
+    elif device.type not in ("cpu", "mps"):
+        raise UserError(f"'{name}' is no device this engine runs on; take auto, cpu, cuda or mps")
+    return device
+
+
+def reflected(size: int, target: int) -> NDArray[np.intp]:
+    """Indices that extend 0..size-1 to `target` by reflection without repeating the edge, again and again if need be."""
+    return np.pad(np.arange(size), (0, target - size), mode="reflect" if size > 1 else "edge")
+
+
+def with_channels(values: Array, channels: int) -> Array:
+    """[H,W] or [H,W,C] as [H,W,channels]: gray is replicated, colour is weighed to gray, alpha is added opaque."""
+    if values.ndim == 2:
+        values = values[..., None]
+    given = values.shape[2]
+    if given == channels:
+        return values
+    top = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
+    if channels in (2, 4) and given in (1, 3):
+        return np.dstack([with_channels(values, channels - 1), np.full(values.shape[:2], top, values.dtype)])
+    if given == 1:
+        return values.repeat(channels, axis=2)
+    if given == 3 and channels == 1:
+        gray = values @ LUMA
+        return (np.rint(gray) if values.dtype.kind == "u" else gray).astype(values.dtype)[..., None]
+    raise UserError(f"the network takes {channels} channels, the image has {given}")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether this error means that memory ended; on a CPU torch says it in words only."""
+    words = ("can't allocate memory", "not enough memory", "out of memory", "could not allocate")
+    return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def raised(result: Any) -> Any:
+    """`result`, raised if it is an error."""
+    if isinstance(result, UserError):
+        raise result
+    return result
+
+

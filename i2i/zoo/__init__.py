@@ -1,0 +1,197 @@
+"""Trained generators: which ones ship, what a MODEL means, and how a generator file becomes a network.
+
+A generator file's header names a class. Only the classes of `ALLOWED` are ever built from one, whatever the header asks
+for, and the network is built without memory and compared with the tensors before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from i2i.errors import UserError
+from i2i.spec import Spec, is_address
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from i2i.checkpoint import Header
+
+__all__ = ["ALLOWED", "find", "load_generator", "names", "pick", "samples"]
+
+ALLOWED = frozenset(
+    {
+        "i2i.translation.pix2pix:UnetGenerator",
+        "i2i.translation.cyclegan:ResnetGenerator",
+        "i2i.layers:BatchNorm",
+        "i2i.layers:InstanceNorm",
+    }
+)
+"""The `nn.Module` classes that a generator file's header may name, itself or in nested nodes."""
+
+LARGEST = 4096  # no width, depth or number of blocks of a real network is larger; a hostile one would never finish
+HERE = Path(__file__).parent
+WEIGHTS = HERE / "weights"
+SAMPLES = {"street map": "street_maps"}  # what a card says goes in -> folder of samples that ship
+
+
+def names() -> list[str]:
+    """The models that ship, as "family/name"."""
+    return sorted(path.relative_to(WEIGHTS).with_suffix("").as_posix() for path in WEIGHTS.glob("*/*.safetensors"))
+
+
+def families() -> list[str]:
+    """The families of the models that ship."""
+    return sorted({name.split("/")[0] for name in names()})
+
+
+def pick(model: str, inputs: Sequence[str]) -> tuple[str, list[str]]:
+    """The model and the inputs that `--model MODEL INPUT ...` means.
+
+    `--model cyclegan map2aerial photos/` means the model cyclegan/map2aerial; any other MODEL stands as it is.
+    """
+    if model not in families() or Path(model).is_file():
+        return model, list(inputs)
+    known = [name.split("/")[1] for name in names() if name.startswith(f"{model}/")]
+    if inputs and inputs[0] in known:
+        return f"{model}/{inputs[0]}", list(inputs[1:])
+    near = get_close_matches(inputs[0], known, 1) if inputs else []
+    advice = f"did you mean '--model {model} {near[0]}'?" if near else f"name one of {', '.join(known)} after it"
+    raise UserError(f"'{model}' is a family of models: {advice}")
+
+
+def find(model: str) -> Path:
+    """The generator file that MODEL means: "family/name", a file, or "hf://user/repo[/file]".
+
+    A known name wins over a file of that name; "./name" is always a file. Raises UserError with what is near.
+    """
+    if model.startswith("hf://"):
+        return _from_hub(model.removeprefix("hf://"))
+    if model in names():
+        return WEIGHTS / f"{model}.safetensors"
+    path = Path(model).expanduser()
+    if path.is_file():
+        return path
+    looks_like_path = model.startswith((".", "/", "~")) or path.suffix or path.exists()
+    if looks_like_path:
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"the model file {model} {what}; name a .safetensors file that `i2i train` wrote")
+    near = get_close_matches(model, names(), 1, 0.4)
+    advice = f"did you mean '{near[0]}'?" if near else "`i2i models list` lists them."
+    raise UserError(f"there is no model '{model}': {advice}")
+
+
+def _from_hub(address: str) -> Path:
+    """The file of a Hugging Face repository, from its cache or downloaded."""
+    parts = address.split("/")
+    if len(parts) < 2 or not all(parts):
+        raise UserError(f"'hf://{address}' is no address; write hf://user/repository or hf://user/repository/file")
+    repository, name = "/".join(parts[:2]), "/".join(parts[2:]) or "generator.safetensors"
+    if not name.endswith(".safetensors"):
+        raise UserError(f"hf://{address}: only .safetensors files are loaded, and '{name}' is none")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repository, name))
+    except Exception as error:  # the hub has dozens of kinds; for the user they are one
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"cannot get {name} of hf://{repository} ({reason}); fetch it by hand and name the file instead", code=1
+        ) from None
+
+
+def load_generator(model: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> nn.Module:
+    """A trained generator: the very class that was trained, in float32 and evaluation mode.
+
+    Args:
+        model: "family/name", a generator file, or "hf://user/repo".
+        device: where its weights go.
+
+    Returns:
+        The network, with the attributes `card` (i2i.Card), `spec` (i2i.Spec) and `source` (what was loaded).
+
+    Raises:
+        UserError: no such model; a file that is none, is damaged, or names a class that is not allowed.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    from i2i.checkpoint import read_header
+
+    path = find(os.fspath(model))
+    header = read_header(path)
+    network = blank(header, path)
+    tensors = load_file(path, device=str(device))
+    network.load_state_dict(
+        {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, assign=True
+    )
+    network.eval().requires_grad_(False)
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:
+            raise UserError(f"{path}: the file lacks the buffer '{name}'; train or fetch it again")
+    network.card, network.spec, network.source = header.card, header.spec, os.fspath(model)  # type: ignore[assignment]
+    assert not any(isinstance(p, torch.Tensor) and p.is_meta for p in network.parameters())
+    return network
+
+
+def blank(header: Header, path: Path) -> nn.Module:
+    """The network of a header, on the meta device, its tensors equal in name and shape to the file's."""
+    import torch
+    from torch import nn
+
+    for address in addresses(header.spec):
+        if address not in ALLOWED:
+            raise UserError(f"{path} asks for '{address}', which no generator file may name; it is not loaded")
+    try:
+        with torch.device("meta"):
+            network = header.spec.build()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{path}: its header describes no network ({error}); train or fetch it again") from None
+    assert isinstance(network, nn.Module)
+    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    if wanted != dict(header.shapes):
+        strange = sorted(set(wanted.items()) ^ set(header.shapes.items()))
+        raise UserError(
+            f"{path}: the weights are of another architecture than the header's {header.spec.of.split(':')[1]} "
+            f"(first difference: {strange[0][0]} {list(strange[0][1])}); train or fetch the file again"
+        )
+    return network
+
+
+def addresses(value: Any) -> Iterator[str]:
+    """All addresses in a Spec, nested ones included. Raises UserError for numbers no network of ours has."""
+    if isinstance(value, Spec):
+        yield value.of
+        yield from addresses(list(value.kwargs.values()))
+    elif isinstance(value, dict):
+        yield from addresses(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from addresses(item)
+    elif is_address(value):
+        yield value
+    elif isinstance(value, int | float) and abs(value) > LARGEST:
+        raise UserError(f"a generator file's header asks for {value}, larger than any network's {LARGEST}")
+
+
+def samples(model: str) -> tuple[str, list[str]]:
+    """What `i2i translate` takes without inputs: (a sentence that says which, files).
+
+    The prepared test split of the model's data set where there is one, else the pictures that ship.
+    """
+    from i2i.checkpoint import read_header
+
+    card = read_header(find(model)).card
+    for home in (Path(), Path("datasets"), Path(os.environ.get("I2I_DATA") or ".")):
+        folder = home / card.origin.prepared
+        if card.origin.prepared and folder.is_dir():
+            return f"the test split in {folder}", [str(folder)]
+    if card.a in SAMPLES:
+        folder = HERE / "samples" / SAMPLES[card.a]
+        return f"the {card.a}s that ship with i2i", sorted(str(path) for path in folder.glob("*.png"))
+    raise UserError(f"no pictures of the kind '{card.a}' ship with i2i; name files or folders to translate")
