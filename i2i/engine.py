@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from i2i import images, layers
 from i2i.errors import UserError
 from i2i.game import Card
-from i2i.memory import Appetite
+from i2i.memory import Appetite, given_back
 from i2i.schedules import mix
 
 __all__ = ["Engine", "Precision", "fast_bf16"]
@@ -70,7 +70,7 @@ class Engine:
             GPUs, else fp32. "fp32" gives the plain network's output. With "auto", 16-bit images go through fp32.
         mode: one of the card's modes; None takes the card's own.
         seed: for the dropout of the "paper" mode, together with each image's content.
-        batch: images per pass; None takes 1 on a CPU (more gain nothing there) and 8 on others. Halved when memory ends.
+        batch: images per pass; None takes 1 on a CPU (more gain nothing there), 8 on others. Halved when memory ends.
         say: told in a sentence what a user should know; warnings.warn unless given.
 
     Raises UserError where the device is missing or the card has no such mode.
@@ -127,7 +127,7 @@ class Engine:
             network = layers.test_time(copy.deepcopy(self.generator), self.mode)
             network = network.to(self.device, DTYPES[precision])
             if precision != "fp32":  # in fp32 the plain layout, so that the result is the plain network's to the bit
-                network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                network = network.to(memory_format=torch.channels_last)
             self.networks[precision] = network
         return self.networks[precision]
 
@@ -238,7 +238,8 @@ class Engine:
         try:
             if hungry:
                 raise MemoryError(hungry)
-            found = self.forward(network, items, size, DTYPES[precision])
+            with given_back(self.appetite.wanted(network, self.card, pixels, DTYPES[precision])):
+                found = self.forward(network, items, size, DTYPES[precision])
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -341,7 +342,7 @@ def find_device(name: str) -> torch.device:
 
 
 def reflected(size: int, target: int) -> NDArray[np.intp]:
-    """Indices that extend 0..size-1 to `target` by reflection without repeating the edge, again and again if need be."""
+    """Indices that extend 0..size-1 to `target` by reflection without the edge, again and again if need be."""
     return np.pad(np.arange(size), (0, target - size), mode="reflect" if size > 1 else "edge")
 
 
@@ -374,5 +375,3 @@ def raised(result: Any) -> Any:
     if isinstance(result, UserError):
         raise result
     return result
-
-

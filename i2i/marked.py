@@ -208,7 +208,7 @@ def _compose(text: str, name: str, *, fixed: bool) -> tuple[Leaf | None, list[Pr
         place = reader.place(
             yaml.Mark(name, 0, line, error.position - text.rfind("\n", 0, error.position) - 1, None, 0)
         )
-        return None, [Problem(place, f"the character {ascii(text[error.position])} is not allowed in YAML")]
+        return None, [Problem(place, f"the character {text[error.position]!a} is not allowed in YAML")]
     except RecursionError:
         return None, [Problem(Place(name), "nested too deeply")]
 

@@ -37,7 +37,6 @@ KNOWN = (
     "i2i.translation.cyclegan:ResnetGenerator",
     "i2i.data.datasets:Paired",
     "i2i.data.datasets:Unaligned",
-    "i2i.data.packed:Packed",
     "i2i.schedules:Constant",
     "i2i.schedules:LinearToZero",
     "i2i.schedules:Steps",

@@ -30,6 +30,8 @@ from i2i.data.stream import Stream, to_range
 from i2i.errors import UserError
 from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, Stage, describe
 from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sheet
+from i2i.lanes import coupled
+from i2i.losses import wide
 from i2i.schedules import Purpose, Rate, mix
 
 if TYPE_CHECKING:
@@ -195,6 +197,7 @@ class Trainer:
             progress.begin(self.clock.images)
             if self.clock.images == 0:
                 self.draw_sheet()
+                self._say_what_couples()
             stream = iter(self._stream())
             saved = self.clock.images
             while self.clock.images < end and not self.stopping:
@@ -214,6 +217,12 @@ class Trainer:
             if saved != self.clock.images:
                 self.save()
         return self.stopping or ("done" if self.clock.images >= total else "stop-at")
+
+    def close(self) -> None:
+        """Leave the group of ranks together; a rank that just exits can take the others down with it."""
+        if self.ranks > 1:
+            self.accelerator.wait_for_everyone()
+            dist.destroy_process_group()
 
     def step(self, drawn: tuple[int, Any]) -> None:
         """One turn of each player on one global batch."""
@@ -237,7 +246,7 @@ class Trainer:
             with nullcontext() if last else self.accelerator.no_sync(seat.wrapped):
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     terms = seat.wrapped(loss, lane.batch, lane.made)
-                total = torch.stack([term.float() if self.dtype else term for term in terms.values()]).sum()
+                total = torch.stack([wide(term) for term in terms.values()]).sum()
                 seat.scaler.scale(total / len(lanes)).backward()
             buffers.after_lane()
             for name, term in terms.items():
@@ -298,6 +307,18 @@ class Trainer:
             pairs = zip(seat.average.state_dict().values(), seat.player.nets.state_dict().values(), strict=True)
             kept = [(mean, now) for mean, now in pairs if mean.is_floating_point()]
             torch._foreach_lerp_([mean for mean, _ in kept], [now for _, now in kept], weight)
+
+    def _say_what_couples(self) -> None:
+        if self.lane == 1 or self.rank:
+            return
+        samples = [self.data[position] for position in range(2)]
+        batch = self.game.Batch(*(torch.stack(field) for field in zip(*samples, strict=True)))
+        found = sorted(coupled(self.game, batch))
+        if found:
+            self.say(
+                f"{', '.join(found)} see all {self.lane} images of a lane at once (batch norm and the like): "
+                "another training.lane is another training"
+            )
 
     def _due(self, every: int) -> bool:
         return self.clock.images // every > (self.clock.images - self.batch) // every
@@ -505,8 +526,9 @@ class Trainer:
             seat.scaler.load_state_dict(facts["scalers"][name])
         mine = {k: v.to(self.device) for k, v in groups["game"].items() if self._holder(k) == self.rank or "lane/" not in k}
         self.game.load_state(mine)
-        if self.rank == 0:  # the means are summed over ranks when read
-            self.means.load(groups["means"])
+        share = {name: pair if self.rank == 0 else pair * 0 for name, pair in groups["means"].items()}
+        self.means.load(share)  # they are summed over ranks when read
+        if self.rank == 0:
             self.journal.rewind(clock.images)
         self.say(f"continuing {self.out} at image {clock.images:,}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections.abc as abc
 import inspect
 import os
+import pkgutil
 import sys
 import types
 import typing
@@ -262,7 +263,7 @@ class Checker:
         try:
             found = resolve(leaf.value)
         except (SpecError, ImportError) as error:
-            self.wrong(leaf.place, str(error))
+            self.wrong(leaf.place, f"{error}{_near_module(leaf.value)}")
             return True
         if _is_a(found, hint):
             return True
@@ -291,7 +292,7 @@ class Checker:
                 raise SpecError(f"'of' must be an address (package.module:Name), not {shown(of.value)}")
             target = resolve(of.value)
         except (SpecError, ImportError) as error:
-            self.wrong(of.place, str(error))
+            self.wrong(of.place, f"{error}{_near_module(of.value)}")
             return None
         if not callable(target):
             self.wrong(of.place, f"{of.value} is of type {type(target).__name__} and cannot be called")
@@ -375,6 +376,19 @@ def build_value(value: Any, hint: Any, build: Callable[[Spec], Any]) -> Any:
         if is_address(value) and not _is_text(hint):
             return resolve(value)
     return value
+
+
+def _near_module(address: Any) -> str:
+    """What to add to "there is no module 'i2i.translation.cylegan'": a module beside it with a name like that."""
+    parts = address.partition(":")[0].split(".") if is_address(address) else []
+    for depth, part in enumerate(parts):
+        package = ".".join(parts[:depth])
+        beside = [one.name for one in pkgutil.iter_modules(sys.modules[package].__path__)] if depth else ["i2i"]
+        if found := [name for name in get_close_matches(part, beside, 1) if part not in beside]:
+            return f" (did you mean '{'.'.join([*parts[:depth], *found])}'?)"
+        if not hasattr(sys.modules.get(".".join(parts[: depth + 1])), "__path__"):
+            return ""
+    return ""
 
 
 def _float(value: Any) -> Any:

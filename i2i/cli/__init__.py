@@ -28,7 +28,7 @@ COMMANDS = {
     ),
     "train": ("i2i.cli.train", "train", "Train what a recipe describes, or continue a run."),
     "models": ("i2i.cli.models", "models", "List, show and verify trained generators."),
-    "data": ("i2i.cli.data", "data", "Look at, check and pack data sets."),
+    "data": ("i2i.cli.data", "data", "Pack data sets into one file each."),
     "recipe": ("i2i.cli.recipe", "recipe", "Check recipes; export their JSON Schema for editors."),
     "doctor": ("i2i.cli.doctor", "doctor", "Look at this installation and say what is wrong with it."),
     "completion": ("i2i.cli.completion", "completion", "Print the completion script for bash, zsh or fish."),

@@ -89,15 +89,18 @@ def torch_findings() -> Iterator[Finding]:
     yield Finding("torchvision", vision or "missing", "" if vision else "pip install torchvision")
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        yield Finding("device", f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB")
-        units = torch.cuda.is_bf16_supported(including_emulation=False)
+        device, words = "cuda", f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
     elif torch.backends.mps.is_available():
-        yield Finding("device", "mps")
-        units = False
+        device, words = "mps", "mps"
     else:
-        yield Finding("device", f"cpu, {torch.get_num_threads()} of {os.cpu_count()} threads")
-        units = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    yield Finding("bf16 units", "yes" if units else "no: --precision auto runs fp32")
+        device, words = "cpu", f"cpu, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    yield Finding("device", words)
+    try:
+        from i2i.engine import fast_bf16
+    except ImportError as error:  # OpenCV and the rest have findings of their own
+        yield Finding("engine", f"does not load: {error}", "see the other lines of this report")
+        return
+    yield Finding("bf16 units", "yes" if fast_bf16(torch.device(device)) else "no: --precision auto takes another")
 
 
 def opencv_findings() -> Iterator[Finding]:

@@ -19,8 +19,9 @@ def recipe() -> None:
 @recipe.command()
 @click.argument("recipes", nargs=-1, required=True, metavar="RECIPE...")
 def check(recipes: tuple[str, ...]) -> None:
-    """Say of each RECIPE, a file or the name of one that ships, whether it is sound.
+    """Say whether recipes are sound.
 
+    RECIPE is a file, or the name of one that ships.
     Looks at every key, value and address; reads no image and trains nothing. Exit code 2 when one is wrong.
     """
     from i2i.recipe import load
@@ -42,7 +43,10 @@ def check(recipes: tuple[str, ...]) -> None:
 @click.argument("name", metavar="RECIPE")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 def show(name: str, overrides: tuple[str, ...]) -> None:
-    """Print RECIPE complete, with its defaults written out, as `i2i train` would run it."""
+    """Print a recipe, defaults written out.
+
+    That is RECIPE, a file or the name of one that ships, with KEY=VALUE over it, as `i2i train` would run it.
+    """
     from i2i.recipe import load
 
     click.echo(load(name, overrides).text(), nl=False)

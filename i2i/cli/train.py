@@ -129,6 +129,7 @@ def run(
         again = "" if why == "done" else f"; the same command continues ({why})"
         click.echo(f"{trainer.clock.images:,} of {recipe.training.images:,} images{again}")
         click.echo(str(out / "generators"))
+    trainer.close()
     if why == "interrupted":
         raise KeyboardInterrupt
 

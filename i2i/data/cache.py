@@ -1,14 +1,14 @@
 """Data sets packed into one file, which trains elsewhere without the originals.
 
 Pictures are resized once, as training would, and stored as WebP without loss. Photographs gain little from that, so by
-default each 8-bit value is first rounded to the nearest multiple of 3: **lossy, but no value is off by more than 1 of 255
-levels** (0.65 on average, black and white stay; `error=0` packs without loss, larger errors smaller still). 500 pairs of
-street maps at 286x286 took 51 MiB that way, 70 MiB without loss, where JPEG of quality 98 took 47 MiB with errors up to 9.
-16-bit pictures are stored as PNG without loss.
+default each 8-bit value is first rounded to the nearest multiple of 3: **lossy, but no value is off by more than 1 of
+255 levels** (0.65 on average; black and white stay). `error=0` packs without loss, larger errors pack smaller still.
+500 pairs of maps and aerial photographs at 286x286 take 52 MiB that way and 70 MiB without loss; JPEG of quality 98
+would take 47 MiB with errors up to 9. 16-bit pictures are stored as PNG without loss.
 
 The file is a safetensors file: `blobs` (uint8, the encoded pictures one after another), `offsets` (int64, where each
-begins, and the end), `shapes` (int32, [pictures, 4]: height, width, channels, bits), `names` (uint8, a JSON list of the
-items' names), and the metadata of `Packed.about`.
+begins, and the end), `shapes` (int32, [pictures, 4]: height, width, channels, bits), `checks` (int64, CRC-32 of each
+picture's bytes: WebP has none), `names` (uint8, a JSON list of the items' names), and the metadata of `Packed.about`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import shutil
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -61,9 +62,10 @@ class Packed:
                 if self.about.get("format") != FORMAT:
                     raise UserError(f"{path} is no data cache of this version; write it anew with 'i2i data cache'")
                 self.offsets, self.shapes = file.get_tensor("offsets"), file.get_tensor("shapes")
+                self.checks = file.get_tensor("checks")
                 self.names: list[str] = json.loads(bytes(file.get_tensor("names")))
         except (OSError, SafetensorError) as error:
-            raise UserError(f"{path} is neither a folder nor a whole data cache ({error}); name a folder of pictures") from error
+            raise UserError(f"{path} is no whole data cache ({error}); name a folder, or pack it anew") from error
         self.pictures = int(self.about["pictures"])
         self.start = blobs_start(path)
         self.blobs: Any = None
@@ -91,6 +93,8 @@ class Packed:
             self.blobs = np.memmap(self.path, np.uint8, "r", self.start, (int(self.offsets[-1]),))
         blob = self.blobs[self.offsets[number] : self.offsets[number + 1]]
         try:
+            if zlib.crc32(blob) != self.checks[number]:
+                raise ValueError("wrong checksum")
             return decode(blob, tuple(map(int, self.shapes[number])), int(self.about["error"]))
         except (ValueError, cv2.error) as error:
             raise UserError(f"{self.name(number // self.pictures)} is damaged; write the cache anew", code=1) from error
@@ -122,16 +126,18 @@ def pack(
     part = path.with_name(f".{path.name}.part")
     try:
         with tempfile.TemporaryFile(dir=path.parent) as blobs:
-            offsets, shapes, pictures = [0], [], 0
+            offsets, shapes, checks, pictures = [0], [], [], 0
             for done, item in enumerate(encoded(source, fit, error), 1):
                 pictures = len(item)
                 for blob, shape in item:
                     blobs.write(blob)
                     offsets.append(offsets[-1] + len(blob))
                     shapes.append(shape)
+                    checks.append(zlib.crc32(blob))
                 progress(done)
             tensors = {
                 "offsets": np.array(offsets, np.int64),
+                "checks": np.array(checks, np.int64),
                 "shapes": np.array(shapes, np.int32),
                 "names": np.frombuffer(json.dumps([short(source, i) for i in range(len(source))]).encode(), np.uint8),
             }
@@ -143,7 +149,8 @@ def pack(
                 os.fsync(file.fileno())
         part.replace(path)
     except OSError as failure:
-        raise UserError(f"{path} cannot be written ({failure.strerror or failure}); nothing was kept", code=1) from failure
+        reason = failure.strerror or failure
+        raise UserError(f"{path} cannot be written ({reason}); nothing was kept", code=1) from failure
     finally:
         with suppress(OSError):
             part.unlink()
@@ -157,7 +164,7 @@ def encoded(
 
     def make(index: int) -> list[tuple[bytes, tuple[int, int, int, int]]]:
         pictures = map(fit, source.read(index))
-        return [(encode(p, error), (*p.shape, 8 * p.dtype.itemsize)) for p in pictures]  # type: ignore[misc]
+        return [(encode(p, error), (*p.shape, 8 * p.dtype.itemsize)) for p in pictures]
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         ahead: list[Any] = []
@@ -212,8 +219,9 @@ def write(file: BinaryIO, metadata: dict[str, str], tensors: dict[str, Any], blo
     header: dict[str, Any] = {"__metadata__": metadata}
     place = 0
     for name, tensor in tensors.items():
-        header[name] = {"dtype": DTYPES[tensor.dtype.name], "shape": tensor.shape, "data_offsets": [place, place + tensor.nbytes]}
-        place += tensor.nbytes
+        end = place + tensor.nbytes
+        header[name] = {"dtype": DTYPES[tensor.dtype.name], "shape": tensor.shape, "data_offsets": [place, end]}
+        place = end
     header["blobs"] = {"dtype": "U8", "shape": [length], "data_offsets": [place, place + length]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the tensors are aligned

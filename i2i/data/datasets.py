@@ -1,24 +1,27 @@
 """Data sets of pictures: endless pure functions of the position.
 
-Position p is sample `p % len` of epoch `p // len`. An epoch's order is a permutation drawn from (seed, epoch); a sample's
-crop, flip and colours are drawn from (seed, epoch, index). No state is kept, so workers, ranks and resuming change nothing.
+Position p is sample `p % len` of epoch `p // len`. An epoch's order is a permutation drawn from (seed, epoch); a
+sample's crop, flip and colours are drawn from (seed, epoch, index). No state is kept, so workers, ranks and resuming
+change nothing.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from i2i.data.folders import find, pair, read_pixels, scan
-from i2i.data.resize import resize
+from i2i.data.cache import Packed
+from i2i.data.folders import find, scan
+from i2i.data.resize import PREPROCESSES, Preprocess, fit, fitted
+from i2i.data.sources import Halves, Pixels, Singles, Source, pairs_in
 from i2i.data.transforms import Geometric, Photometric
 from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
@@ -26,12 +29,10 @@ from i2i.spec import Spec
 
 __all__ = ["Pair", "Paired", "Unaligned", "Unpaired"]
 
-Pixels = NDArray[np.generic]
-Preprocess = Literal["resize+crop", "crop", "scale-width", "scale-width+crop", "none"]
-PREPROCESSES = ("resize+crop", "crop", "scale-width", "scale-width+crop", "none")
-LAYOUTS = ("side-by-side", "folders")
-NAMES_OF_SIDES = (("A", "B"), ("a", "b"), ("trainA", "trainB"))  # looked for when the recipe names none
 A_SIDE, B_SIDE = 0, 1
+CHECKED = 10_000  # items whose sizes are looked at before training, 0.1 ms each; the rest are checked when read
+
+logger = logging.getLogger(__name__)
 
 
 class Pair(NamedTuple):
@@ -48,89 +49,26 @@ class Unpaired(NamedTuple):
     b: Tensor
 
 
-class Source(Protocol):
-    """Where pixels come from: `len` items, each of one picture or of two that belong together."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, index: int) -> str:
-        """The item's file or files, for messages."""
-
-    def read(self, index: int) -> tuple[Pixels, ...]:
-        """[H,W,C] uint8 or uint16 each."""
-
-
-class Singles:
-    """One picture per file."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = list(files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def name(self, index: int) -> str:
-        return str(self.files[index])
-
-    def read(self, index: int) -> tuple[Pixels, ...]:
-        return (read_pixels(self.files[index]),)
-
-
-class Halves(Singles):
-    """Two pictures side by side in each file."""
-
-    def read(self, index: int) -> tuple[Pixels, ...]:
-        pixels = read_pixels(self.files[index])
-        width = pixels.shape[1]
-        if width % 2:
-            raise UserError(f"{self.files[index]} is {width} pixels wide, which has no two halves; pairs stand side by side")
-        return pixels[:, : width // 2], pixels[:, width // 2 :]
-
-
-class OneHalf(Halves):
-    """The left (0) or the right (1) half of each file."""
-
-    def __init__(self, files: Sequence[Path], side: int) -> None:
-        super().__init__(files)
-        self.side = side
-
-    def read(self, index: int) -> tuple[Pixels, ...]:
-        return (super().read(index)[self.side],)
-
-
-class Couples:
-    """Two files per item."""
-
-    def __init__(self, files: Sequence[tuple[Path, Path]]) -> None:
-        self.files = list(files)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def name(self, index: int) -> str:
-        return " and ".join(map(str, self.files[index]))
-
-    def read(self, index: int) -> tuple[Pixels, ...]:
-        a, b = (read_pixels(path) for path in self.files[index])
-        if a.shape[:2] != b.shape[:2]:
-            sizes = [f"{path} is {p.shape[1]}x{p.shape[0]}" for path, p in zip(self.files[index], (a, b), strict=True)]
-            raise UserError(f"{sizes[0]} but {sizes[1]}; the pictures of a pair must have one size")
-        return a, b
-
-
 class Prepared:
-    """What of a source's preparation needs no chance: channels and size; kept in memory if asked.
+    """A source's pictures with the wanted channels and size: what needs no chance. Kept in memory if asked.
 
     Args:
+        crop: the side of the square that will be cut; 0 if none will.
         channels: wanted of each picture of an item.
+
+    Raises UserError for a picture that cannot be read, or is smaller than the crop.
     """
 
     def __init__(
-        self, source: Source, preprocess: Preprocess, load: int, crop: int, channels: Sequence[int], keep: bool
+        self, source: Source, preprocess: str, load: int, crop: int, channels: Sequence[int], keep: bool
     ) -> None:
         self.source, self.preprocess, self.load, self.crop = source, preprocess, load, crop
         self.channels, self.keep = tuple(channels), keep
         self.kept: dict[int, tuple[Pixels, ...]] = {}
+        for index in range(min(len(source), CHECKED)):
+            self.check(index, *fitted(*source.size(index), preprocess, load))
+        if isinstance(source, Packed) and fitted(*source.size(0), preprocess, load) != source.size(0):
+            logger.warning("%s holds pictures of another size: they are resized a second time", source.path)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -138,33 +76,27 @@ class Prepared:
     def __getitem__(self, index: int) -> tuple[Pixels, ...]:
         if index in self.kept:
             return self.kept[index]
-        pictures = tuple(
-            np.ascontiguousarray(self.fit(with_channels(pixels, wanted, self.source.name(index)), index))
-            for pixels, wanted in zip(self.source.read(index), self.channels, strict=True)
-        )
+        read = zip(self.source.read(index), self.channels, strict=True)
+        fitting = (with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read)
+        pictures = tuple(np.ascontiguousarray(fit(pixels, self.preprocess, self.load)) for pixels in fitting)
+        for pixels in pictures:
+            self.check(index, pixels.shape[1], pixels.shape[0])
         if self.keep:
             self.kept[index] = pictures
         return pictures
 
-    def fit(self, pixels: Pixels, index: int) -> Pixels:
-        """Resize as `preprocess` says, and see that the crop fits in."""
-        height, width = pixels.shape[:2]
-        if self.preprocess == "resize+crop":
-            pixels = resize(pixels, width=self.load, height=self.load)
-        elif self.preprocess.startswith("scale-width"):
-            pixels = resize(pixels, width=self.load, height=max(1, round(self.load * height / width)))
-        if self.preprocess.endswith("crop") and min(pixels.shape[:2]) < self.crop:
+    def check(self, index: int, width: int, height: int) -> None:
+        """Raise UserError if the crop does not fit into a picture of the item that has this size before cropping."""
+        if min(width, height) < self.crop:
             raise UserError(
-                f"{self.source.name(index)} is {pixels.shape[1]}x{pixels.shape[0]} when cropped to {self.crop}x{self.crop}; "
-                "take a smaller crop or preprocess resize+crop"
+                f"{self.source.name(index)}: {width}x{height} pixels are too few for a crop of "
+                f"{self.crop}x{self.crop}; take a smaller crop, or preprocess resize+crop"
             )
-        return pixels
 
     def fill(self) -> None:
         """Read everything that is to be kept in memory."""
-        if self.keep:
-            for index in range(len(self)):
-                self[index]
+        for index in range(len(self) if self.keep else 0):
+            self[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"kept": {}}  # a spawned worker reads for itself: pickling all pixels would be slower
@@ -174,9 +106,9 @@ class Paired:
     """Pairs of pictures that show the same thing.
 
     Args:
-        root: folder, looked for here and under $I2I_DATA; or a file that `i2i data cache` wrote.
+        root: folder, looked for here and under $I2I_DATA; or a file of pairs that `i2i data cache` wrote.
         layout: "side-by-side": each file holds A on its left and B on its right half; "folders": two folders below
-            `root`, partners have equal names but for the ending.
+            `root`, partners have equal names but for the ending, `orphans` lists those without.
         a, b: names of the two folders; by default A and B, a and b, or trainA and trainB.
         direction: "a2b" makes A the input, "b2a" makes B the input. The sample's `a` is always the input.
         preprocess: "resize+crop": to load x load, then a random crop x crop; "crop": the random crop alone;
@@ -210,20 +142,20 @@ class Paired:
         keep_in_memory: bool = False,
         seed: int = 0,
     ) -> None:
-        check_choice("layout", layout, LAYOUTS)
-        check_choice("direction", direction, ("a2b", "b2a"))
-        check_sizes(preprocess, load, crop, channels)
+        if direction not in ("a2b", "b2a"):
+            raise UserError(f"direction '{direction}' is neither a2b nor b2a")
+        cut = check(preprocess, load, crop, channels, seed)
+        base = find(root)
         self.orphans: list[Path] = []
         source: Source
-        if layout == "folders":
-            couples, self.orphans = pair(*two_folders(root, a, b))
-            source = Couples(couples)
+        if base.is_file():
+            source = packed(base, pictures=2)
         else:
-            source = Halves(scan(find(root)))
+            source, self.orphans = pairs_in(base, layout, a, b)
         self.swapped, self.seed = direction == "b2a", seed
         stored = channels[::-1] if self.swapped else channels
-        self.prepared = Prepared(source, preprocess, load, crop, stored, keep_in_memory)
-        self.geometric = Geometric(crop if preprocess.endswith("crop") else 0, flip=flip)
+        self.prepared = Prepared(source, preprocess, load, cut, stored, keep_in_memory)
+        self.geometric = Geometric(cut, flip=flip)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -272,16 +204,19 @@ class Unaligned:
         keep_in_memory: bool = False,
         seed: int = 0,
     ) -> None:
-        check_sizes(preprocess, load, crop, channels)
+        cut = check(preprocess, load, crop, channels, seed)
         self.seed = seed
         self.sides: list[Prepared] = []
-        for side, root in enumerate((a, b)):
-            files = scan(find(root))
-            if len(files) < 2:
-                raise UserError(f"{Path(root).name} holds 1 image; Unaligned needs at least 2 ({find(root)})")
-            source: Source = OneHalf(files, side) if side_by_side else Singles(files)
-            self.sides.append(Prepared(source, preprocess, load, crop, (channels[side],), keep_in_memory))
-        self.geometric = Geometric(crop if preprocess.endswith("crop") else 0, flip=flip)
+        for side, base in enumerate(map(find, (a, b))):
+            source: Source
+            if base.is_file():
+                source = packed(base, pictures=1 + side_by_side, side=side if side_by_side else None)
+            else:
+                source = Halves(scan(base), side) if side_by_side else Singles(scan(base))
+            if len(source) < 2:
+                raise UserError(f"{base.name} holds 1 image; Unaligned needs at least 2 ({base})")
+            self.sides.append(Prepared(source, preprocess, load, cut, channels[side : side + 1], keep_in_memory))
+        self.geometric = Geometric(cut, flip=flip)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -318,18 +253,20 @@ def order(seed: int, side: int, epoch: int, length: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.PCG64(words)).permutation(length)
 
 
-def two_folders(root: str, a: str | None, b: str | None) -> tuple[Path, Path]:
-    """The folders of A and of B below `root`, named or by one of the usual names."""
-    base = find(root)
-    usual = next((names for names in NAMES_OF_SIDES if all((base / name).is_dir() for name in names)), None)
-    if usual is None and (a is None or b is None):
-        raise UserError(f"{base} holds neither A and B nor trainA and trainB; name the two folders with a and b")
-    names = (a or (usual or "")[0], b or (usual or "")[1])
-    return find(base / names[0]), find(base / names[1])
+def packed(path: Path, *, pictures: int, side: int | None = None) -> Packed:
+    """A file that `i2i data cache` wrote, of that many pictures per item."""
+    source = Packed(path, side)
+    if source.pictures != pictures:
+        if pictures == 2:
+            raise UserError(
+                f"{path} holds single pictures where pairs are wanted; pack with --layout side-by-side or folders"
+            )
+        raise UserError(f"{path} holds pairs; set side_by_side to take a side of each, or pack with --layout single")
+    return source
 
 
 def with_channels(pixels: Pixels, wanted: int, name: str) -> Pixels:
-    """[H,W,1..4] -> [H,W,wanted]: gray is Rec. 601 luma as Pillow computes it, a missing alpha is opaque, another is cut."""
+    """[H,W,1..4] -> [H,W,wanted]: gray is Rec. 601 luma as Pillow computes it; alpha is cut, or added as opaque."""
     given = pixels.shape[2]
     if given == wanted:
         return pixels
@@ -354,21 +291,17 @@ def to_tensor(pixels: Pixels, photometric: Photometric | None = None, seed: int 
         pixels = unit * np.float32(2) - np.float32(1)
     elif photometric is not None:
         pixels = photometric(seed, pixels)
-    return torch.from_numpy(np.ascontiguousarray(pixels).copy()).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
 
-def check_choice(name: str, value: str, known: Sequence[str]) -> None:
-    """Raise UserError unless `value` is one of `known`."""
-    if value not in known:
-        raise UserError(f"{name} '{value}' is none of {', '.join(known)}")
-
-
-def check_sizes(preprocess: str, load: int, crop: int, channels: Sequence[int]) -> None:
-    """Raise UserError for arguments that cannot go together."""
-    check_choice("preprocess", preprocess, PREPROCESSES)
-    if load < 1 or crop < 1:
-        raise UserError(f"load {load} and crop {crop} must be at least 1 pixel")
+def check(preprocess: str, load: int, crop: int, channels: Sequence[int], seed: int) -> int:
+    """The side of the random crop, 0 for none. Raises UserError for arguments that cannot go together."""
+    if preprocess not in PREPROCESSES:
+        raise UserError(f"preprocess '{preprocess}' is none of {', '.join(PREPROCESSES)}")
+    if load < 1 or crop < 1 or seed < 0:
+        raise UserError(f"load {load} and crop {crop} must be at least 1 pixel, and seed {seed} at least 0")
     if preprocess in ("resize+crop", "scale-width+crop") and crop > load:
         raise UserError(f"crop {crop} is larger than load {load}; a crop is cut from the resized picture")
     if len(channels) != 2 or not all(1 <= count <= 4 for count in channels):
         raise UserError(f"channels {tuple(channels)} must be two numbers from 1 to 4: of the input and of the target")
+    return crop if preprocess.endswith("crop") else 0

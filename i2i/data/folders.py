@@ -17,6 +17,8 @@ from i2i.errors import UserError
 
 __all__ = ["find", "pair", "read_pixels", "read_size", "scan"]
 
+ORIENTATION = 0x0112  # EXIF: from 5 on, height and width change places
+
 logger = logging.getLogger(__name__)
 
 
@@ -123,7 +125,10 @@ def read_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            return (height, width) if images.orientation(picture) > 4 else (width, height)
+            if picture.format == "TIFF":  # Pillow has turned its size already
+                return width, height
+            lying = Image.Image.getexif(picture).get(ORIENTATION) in (5, 6, 7, 8)  # PNG's own would decode all pixels
+            return (height, width) if lying else (width, height)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         read_pixels(path)  # says in a sentence what is wrong
         raise UserError(f"{path} cannot be read ({error}); mend it or take it out of the data set", code=1) from error

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["resize"]
+__all__ = ["PREPROCESSES", "Preprocess", "fit", "fitted", "resize"]
+
+Preprocess = Literal["resize+crop", "crop", "scale-width", "scale-width+crop", "none"]
+PREPROCESSES = ("resize+crop", "crop", "scale-width", "scale-width+crop", "none")
 
 
-def resize(pixels: NDArray[np.generic], *, width: int, height: int) -> NDArray[np.generic]:
+def resize(pixels: NDArray[Any], *, width: int, height: int) -> NDArray[Any]:
     """[H,W,C] -> [height,width,C] of the same dtype (uint8, uint16 or float32).
 
     uint8 is Pillow's 8-bit bicubic, each channel by itself (alpha is one more channel: colours are not weighted by it).
@@ -31,7 +36,22 @@ def resize(pixels: NDArray[np.generic], *, width: int, height: int) -> NDArray[n
     raise TypeError(f"resize takes uint8, uint16 or float32, not {pixels.dtype}")
 
 
-def bicubic(pixels: NDArray[np.generic], width: int, height: int) -> NDArray[np.generic]:
+def bicubic(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
     """Pillow's resize of [H,W] uint8 or float32, or [H,W,3] uint8."""
     picture = Image.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def fitted(width: int, height: int, preprocess: str, load: int) -> tuple[int, int]:
+    """(width, height) that a picture of that size has before its random crop."""
+    if preprocess == "resize+crop":
+        return load, load
+    if preprocess.startswith("scale-width"):
+        return load, max(1, round(load * height / width))
+    return width, height
+
+
+def fit(pixels: NDArray[Any], preprocess: str, load: int) -> NDArray[Any]:
+    """[H,W,C] resized as `preprocess` says: what of it needs no chance."""
+    width, height = fitted(pixels.shape[1], pixels.shape[0], preprocess, load)
+    return resize(pixels, width=width, height=height)

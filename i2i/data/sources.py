@@ -8,10 +8,10 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from i2i.data.folders import read_pixels, read_size
+from i2i.data.folders import pair, read_pixels, read_size, scan
 from i2i.errors import UserError
 
-__all__ = ["Couples", "Halves", "Pixels", "Singles", "Size", "Source"]
+__all__ = ["LAYOUTS", "Couples", "Halves", "Pixels", "Singles", "Size", "Source", "pairs_in"]
 
 Pixels = NDArray[Any]
 """[H,W,C] uint8 or uint16, C from 1 to 4."""
@@ -64,7 +64,9 @@ class Halves(Singles):
     def half(self, index: int, width: int) -> int:
         """Half of `width`, which must be even."""
         if width % 2:
-            raise UserError(f"{self.name(index)} is {width} pixels wide, which has no two halves; pairs stand side by side")
+            raise UserError(
+                f"{self.name(index)} is {width} pixels wide, an odd number, so it holds no pair side by side"
+            )
         return width // 2
 
     def size(self, index: int) -> Size:
@@ -105,5 +107,29 @@ class Couples:
         if a != b:
             left, right = self.files[index]
             raise UserError(
-                f"{left} is {a[0]}x{a[1]} but its partner {right} is {b[0]}x{b[1]}; the pictures of a pair must have one size"
+                f"{left} is {a[0]}x{a[1]} but its partner {right} is {b[0]}x{b[1]}; "
+                "the pictures of a pair must have one size"
             )
+
+
+LAYOUTS = ("side-by-side", "folders")
+USUAL_NAMES = (("A", "B"), ("a", "b"), ("trainA", "trainB"))  # of the two folders, looked for when none are given
+
+
+def pairs_in(root: Path, layout: str, a: str | None, b: str | None) -> tuple[Source, list[Path]]:
+    """The pairs below folder `root`, and the files that have no partner.
+
+    Args:
+        layout: "side-by-side": two pictures in each file; "folders": two folders, partners have equal stems.
+        a, b: names of the two folders below `root`; None looks for the usual ones.
+    """
+    if layout == "side-by-side":
+        return Halves(scan(root)), []
+    if layout != "folders":
+        raise UserError(f"layout '{layout}' is none of {', '.join(LAYOUTS)}")
+    usual = next((names for names in USUAL_NAMES if all((root / name).is_dir() for name in names)), (None, None))
+    first, second = a or usual[0], b or usual[1]
+    if first is None or second is None:
+        raise UserError(f"{root} holds neither folders A and B nor trainA and trainB; name the two with a and b")
+    couples, orphans = pair(root / first, root / second)
+    return Couples(couples), orphans

@@ -19,7 +19,9 @@ __all__ = ["Endless", "Stream", "to_range"]
 class Endless(Protocol):
     """A data set: an endless pure function of the position."""
 
-    fields: type[tuple[Any, ...]]
+    @property
+    def fields(self) -> type[tuple[Any, ...]]:
+        """The NamedTuple of its samples and batches."""
 
     def __len__(self) -> int:
         """Samples in one epoch."""
@@ -76,7 +78,9 @@ class Stream:
         self, dataset: Endless, *, batch: int, start: int = 0, rank: int = 0, ranks: int = 1, workers: int = 0
     ) -> None:
         if batch < 1 or batch % ranks:
-            raise UserError(f"a batch of {batch} cannot be dealt out evenly to {ranks} processes; take a multiple of it")
+            raise UserError(
+                f"a batch of {batch} cannot be dealt out evenly to {ranks} processes; take a multiple of {ranks}"
+            )
         if not 0 <= rank < ranks or start < 0:
             raise ValueError(f"Stream needs 0 <= rank < ranks and start >= 0, not {rank}, {ranks}, {start}")
         size = batch // ranks
@@ -85,15 +89,16 @@ class Stream:
             dataset.fill()  # before the workers are forked, so that they share what is kept in memory
         self.loader: DataLoader[Any] = DataLoader(
             Guarded(dataset),  # type: ignore[arg-type]
-            batch_sampler=Positions(self.first, self.stride, size),  # type: ignore[arg-type]
+            batch_sampler=Positions(self.first, self.stride, size),
             num_workers=workers,
             collate_fn=stack,
             generator=torch.Generator(),  # or the loader draws from the global one
-            persistent_workers=workers > 0,
             worker_init_fn=use_one_thread,
         )
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
+        # The loop alone holds the loader's iterator, so that the workers end with it: the garbage collector would wait
+        # five seconds for each.
         for first, batch in zip(itertools.count(self.first, self.stride), self.loader, strict=False):
             if isinstance(batch, Failure):
                 raise UserError(batch.sentence, code=batch.code)
@@ -117,14 +122,14 @@ def stack_field(tensors: tuple[Tensor, ...]) -> Tensor:
     """[C,H,W] each -> [N,C,H,W]; if 8 and 16 bits meet, all become float32."""
     if len({tensor.shape for tensor in tensors}) > 1:
         sizes = " and ".join(sorted({"x".join(map(str, tensor.shape)) for tensor in tensors})[:2])
-        raise UserError(f"samples of shapes {sizes} make no batch; take a batch of 1 or a preprocess that ends in a crop")
+        raise UserError(f"samples of {sizes} make no batch; take a batch of 1, or a preprocess that ends in a crop")
     if len({tensor.dtype for tensor in tensors}) > 1:
         tensors = tuple(to_range(tensor) for tensor in tensors)
     return torch.stack(tensors)
 
 
 def to_range(tensor: Tensor) -> Tensor:
-    """uint8 in 0..255 -> float32 in [-1,1]; floats are in that range already and pass as float32."""
+    """uint8 in 0..255 -> float32 in [-1,1]; floats are in that range already and pass, in float32 or float64."""
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32).div_(127.5).sub_(1.0)
-    return tensor.to(torch.float32)
+    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)

@@ -1,13 +1,14 @@
 """Random crops, flips and photometric changes: the only importer of albumentations.
 
-Every sample's changes follow from one seed, so workers, ranks and resuming change nothing. albumentations gives one seed
-to all transforms of a Compose, and then a flip is decided by the very number that chose the crop (every crop from the
-upper half is flipped); here each transform gets its own.
+Every sample's changes follow from one seed, so workers, ranks and resuming change nothing. albumentations gives one
+seed to all transforms of a Compose, and then a flip is decided by the very number that chose the crop (every crop from
+the upper half is flipped); here each transform gets its own.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,25 +79,29 @@ class Photometric:
             raise UserError(f"photometric: {error}") from error
 
     def __call__(self, seed: int, picture: Pixels) -> Pixels:
-        """[H,W,C] uint8, or float32 in [0,1] -> the same shape and dtype. A 2nd or 4th channel, alpha, stays as it is."""
+        """[H,W,C] uint8, or float32 in [0,1] -> the same shape and dtype; a second or fourth channel, alpha, stays."""
         for number, step in enumerate(self.compose.transforms):
             sow(step, mix(seed, PHOTOMETRIC + number))
         colours = picture.shape[2] - (picture.shape[2] in (2, 4))
         try:
             made = self.compose(image=np.ascontiguousarray(picture[..., :colours]))["image"]
         except (ValueError, TypeError) as error:
-            raise UserError(f"photometric: {error}; the picture has {colours} colour channels of {picture.dtype}") from error
+            raise UserError(f"photometric: {error} (a picture of {colours} channels, {picture.dtype})") from error
         return np.concatenate([made, picture[..., colours:]], axis=2) if colours < picture.shape[2] else made
 
 
 def build(entry: Spec | Mapping[str, Any]) -> list[BasicTransform | BaseCompose]:
     """The transforms that one entry of a recipe's list names."""
+    if isinstance(entry, Spec):
+        specs = [entry]
+    elif "of" in entry:
+        specs = [Spec.from_node(entry)]
+    else:
+        specs = [Spec(f"albumentations:{name}", kwargs or {}) for name, kwargs in entry.items()]
     try:
-        if isinstance(entry, Spec):
-            return [entry.build()]
-        if "of" in entry:
-            return [Spec.from_node(entry).build()]
-        return [Spec(f"albumentations:{name}", kwargs or {}).build() for name, kwargs in entry.items()]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* are not valid for transform")  # strict=True makes it an error
+            return [spec.build() for spec in specs]
     except (SpecError, ValueError, TypeError) as error:
         raise UserError(f"photometric: {error}") from error
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.layers import InstanceNorm, Norm, init_normal
-from i2i.losses import LEAST_SQUARES, Adversarial
+from i2i.losses import LEAST_SQUARES, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.translation.pix2pix import ADAM
 
@@ -214,5 +214,5 @@ class CycleGAN(Game):
 
 
 def apart(x: Tensor, y: Tensor) -> Tensor:
-    """Mean absolute difference, in float32."""
-    return F.l1_loss(x.float(), y)
+    """Mean absolute difference, in float32 at least."""
+    return F.l1_loss(wide(x), y)

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.layers import BatchNorm, Dropout, Norm, init_normal
-from i2i.losses import LOGISTIC, Adversarial
+from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 
 __all__ = ["ADAM", "PatchDiscriminator", "Pix2Pix", "UnetGenerator"]
@@ -184,7 +184,7 @@ class Pix2Pix(Game):
         made.fake = fake.detach()
         return {
             "adversarial": self.rule.fool(self.on_pair(torch.cat([batch.a, fake], dim=1))),  # Eq. 1, non-saturating
-            "pixel": self.pixel * F.l1_loss(fake.float(), batch.b),  # Eq. 3
+            "pixel": self.pixel * F.l1_loss(wide(fake), batch.b),  # Eq. 3
         }
 
     def discriminator_loss(self, batch: Pair, made: Made) -> dict[str, Tensor]:

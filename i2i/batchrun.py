@@ -1,0 +1,293 @@
+"""Folder in, folder out: decode | engine | encode overlap, in the order of the inputs, with a few pictures in flight.
+
+A result appears under its final name only when it is whole, so an interrupted run can be started again with
+`existing="skip"` and redoes nothing finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from i2i import images
+from i2i.engine import Engine
+from i2i.errors import UserError
+from i2i.images import Picture
+from i2i.inputs import Job, parse_shard, plan
+
+__all__ = ["Outcome", "Report", "Settings", "run"]
+
+IN_FLIGHT = 256 << 20  # bytes of decoded pictures that may wait for the network
+SHEET = 24  # pairs on the contact sheet
+THUMB = 256  # their height in pixels
+FATAL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only",
+         errno.EACCES: "writing there is not allowed", errno.EPERM: "writing there is not allowed",
+         errno.EFBIG: "the file-size limit is reached"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does with its results.
+
+    Attributes:
+        format: a key of `images.FORMATS`; None follows each input.
+        quality: 1 to 100, for jpeg, webp and avif; None is 95.
+        suffix: put after each name's stem.
+        existing: what to do where an output is already there.
+        keep_truncated: take what is there of truncated files.
+        shard: (i, n) takes the i-th of n parts, counted from 1.
+        compare: also write input | output side by side, and a sheet of the first 24 pairs.
+    """
+
+    format: str | None = None
+    quality: int | None = None
+    suffix: str = ""
+    existing: Literal["refuse", "overwrite", "skip"] = "refuse"
+    keep_truncated: bool = False
+    shard: tuple[int, int] = (1, 1)
+    compare: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input."""
+
+    input: str
+    status: Literal["written", "skipped", "failed"]
+    output: str | None = None
+    reason: str = ""  # why it failed
+    notes: tuple[str, ...] = ()  # what the user should know about the result
+    size: tuple[int, int] | None = None  # (width, height) of the result
+
+
+@dataclass
+class Report:
+    """What became of all inputs."""
+
+    written: int = 0
+    skipped: int = 0
+    failed: int = 0
+    seconds: float = 0.0
+    out: str = ""
+    sheet: str | None = None
+    renamed: list[str] = field(default_factory=list)
+
+    def dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return asdict(self)
+
+
+@dataclass
+class Work:
+    """A job between the stages."""
+
+    job: Job
+    picture: Picture | None = None
+    error: UserError | None = None
+
+
+def run(
+    engine: Engine,
+    inputs: Sequence[str],
+    out: str | Path,
+    settings: Settings,
+    *,
+    tell: Callable[[Outcome, int, int], None] = lambda outcome, done, total: None,
+    say: Callable[[str], None] = lambda sentence: None,
+    stdin: IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
+) -> Report:
+    """Translate files, folders, globs or standard input ("-") into the folder, file or standard output `out`.
+
+    Args:
+        tell: called with each input's outcome, how many are done and how many there are, in the order of the inputs.
+        say: told what concerns the whole run.
+
+    Raises UserError where nothing was started (code 2), or the disk or the output folder gave out (code 1). Pictures
+    that failed one by one are counted in the report.
+    """
+    started = time.monotonic()
+    parse_shard(settings.shard)
+    jobs, renamed = plan(inputs, out, format=settings.format, suffix=settings.suffix)
+    for sentence in renamed:
+        say(sentence)
+    first, parts = settings.shard
+    jobs = jobs[first - 1 :: parts]
+    report = Report(out=str(out), renamed=renamed)
+    ready = prepare(jobs, out, settings)
+    total = len(jobs)
+    done = 0
+
+    def tally(outcome: Outcome) -> None:
+        nonlocal done
+        done += 1
+        setattr(report, outcome.status, getattr(report, outcome.status) + 1)
+        tell(outcome, done, total)
+
+    thumbs: list[Picture] = []
+    workers = max(1, min(4, (os.cpu_count() or 2) // 2))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    writers = ThreadPoolExecutor(workers, thread_name_prefix="encode")
+    encoding: deque[Future[tuple[Outcome, Picture | None]]] = deque()
+
+    def settle(limit: int) -> None:
+        """Report finished pictures until at most `limit` are being written."""
+        while encoding and (len(encoding) > limit or encoding[0].done()):
+            outcome, thumb = encoding.popleft().result()
+            if thumb is not None and len(thumbs) < SHEET:
+                thumbs.append(thumb)
+            tally(outcome)
+
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\..*")  # what matters of it is said in the outcomes
+            for group in decoded(ready, pool, settings, engine.batch, stdin):
+                for work, result in translated(engine, group):
+                    encoding.append(writers.submit(deliver, work, result, settings, stdout, len(thumbs) < SHEET))
+                settle(2 * workers + engine.batch)
+            settle(0)
+            if settings.compare and len(thumbs) > 1:
+                page = Path(out) / "compare.png"
+                stored(lambda: images.write(images.sheet(thumbs), page), page)
+                report.sheet = str(page)
+    finally:  # after an interrupt or a full disk too: whatever is being written is finished or cleaned up
+        pool.shutdown(wait=True, cancel_futures=True)
+        writers.shutdown(wait=True, cancel_futures=True)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def prepare(jobs: list[Job], out: str | Path, settings: Settings) -> list[Job]:
+    """Check the output before any work: existing files, a folder that cannot be written. Returns the jobs as they
+    will be run, those to be skipped included (marked)."""
+    if str(out) == "-":
+        return jobs
+    there = [job for job in jobs if job.found() is not None]
+    if there and settings.existing == "refuse":
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UserError(f"{there[0].found()}{more} already exist{'' if more else 's'}; add --skip-existing to keep "
+                        "or --overwrite to replace what is there")  # fmt: skip
+    folder = jobs[0].root if jobs else Path(out)
+
+    def attempt() -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+    stored(attempt, folder, code=2)
+    return jobs
+
+
+def stored(action: Callable[[], Any], path: Path, *, code: int = 1) -> None:
+    """Do what writes to `path`; what no other picture would survive either becomes a UserError."""
+    try:
+        action()
+    except OSError as error:
+        why = FATAL.get(error.errno or 0, (error.strerror or str(error)).lower())
+        advice = "free some space and run again with --skip-existing" if error.errno in (
+            errno.ENOSPC, errno.EDQUOT) else "choose another folder with -o"  # fmt: skip
+        raise UserError(f"cannot write {path}: {why}; {advice}", code=code) from None
+
+
+def decoded(
+    jobs: list[Job], pool: ThreadPoolExecutor, settings: Settings, batch: int, stdin: IO[bytes] | None
+) -> Iterator[list[Work]]:
+    """Decoded pictures in order, in groups of at most `batch`; a few are read ahead, fewer where they are large."""
+    waiting: deque[Future[Work]] = deque()
+    left = iter(jobs)
+    exhausted = False
+    while True:
+        heavy = sum(weight(future) for future in waiting)
+        while not exhausted and len(waiting) < 2 * batch + 2 and (not waiting or heavy < IN_FLIGHT):
+            job = next(left, None)
+            exhausted = job is None
+            if job is not None:
+                waiting.append(pool.submit(decode, job, settings, stdin))
+        if not waiting:
+            return
+        yield [waiting.popleft().result() for _ in range(min(batch, len(waiting)))]
+
+
+def weight(future: Future[Work]) -> int:
+    """Bytes of a picture that has been decoded; 0 while it has not."""
+    picture = future.result().picture if future.done() and not future.cancelled() else None
+    return 0 if picture is None else picture.pixels.nbytes
+
+
+def decode(job: Job, settings: Settings, stdin: IO[bytes] | None) -> Work:
+    """Read one input, unless its output is there and to be kept."""
+    if settings.existing == "skip" and job.found() is not None:
+        return Work(job)
+    try:
+        if job.source == "-":
+            data = (stdin or sys.stdin.buffer).read()
+            return Work(job, images.read(data, keep_truncated=settings.keep_truncated))
+        return Work(job, images.read(job.source, keep_truncated=settings.keep_truncated))
+    except UserError as error:
+        return Work(job, error=error)
+
+
+def translated(engine: Engine, group: list[Work]) -> Iterator[tuple[Work, Picture | None]]:
+    """The group's results in order; None where there was no picture, or it failed (`work.error` is set then)."""
+    pictures = [work.picture for work in group if work.picture is not None]
+    results = iter(engine.attempt([engine.pixels(picture) for picture in pictures]) if pictures else [])
+    for work in group:
+        if work.picture is None:
+            yield work, None
+            continue
+        result = next(results)
+        if isinstance(result, UserError):
+            work.error = UserError(f"{work.job.source}: {result}", code=1)
+            yield work, None
+        else:
+            yield work, work.picture.with_pixels(result)
+
+
+def deliver(
+    work: Work, result: Picture | None, settings: Settings, stdout: IO[bytes] | None, want_thumb: bool
+) -> tuple[Outcome, Picture | None]:
+    """Encode and write one result. Raises UserError only where no other picture could be written either."""
+    job = work.job
+    if work.error is not None:
+        return Outcome(job.source, "failed", reason=str(work.error)), None
+    if result is None or work.picture is None:
+        return Outcome(job.source, "skipped", output=str(job.found())), None
+    try:
+        format, note = (job.format, "") if job.format else images.fitting_format(result, job.promised)
+        data, notes = images.encode(result, format, quality=settings.quality)
+    except UserError as error:
+        return Outcome(job.source, "failed", reason=f"{job.source}: {error}"), None
+    target = job.target(format)
+    if target is None:
+        out = stdout or sys.stdout.buffer
+        out.write(data)
+        out.flush()
+    else:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            images.save(data, target)
+        except OSError as error:
+            if error.errno in FATAL:
+                raise UserError(f"cannot write {target}: {FATAL[error.errno or 0]}; mend that and run again with "
+                                "--skip-existing", code=1) from None  # fmt: skip
+            return Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"), None
+    thumb = None
+    if settings.compare and target is not None:
+        beside = job.root / "compare" / target.relative_to(job.root)
+        pair, beside = images.side_by_side(work.picture, result), beside.with_name(beside.name + ".png")
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        stored(lambda: images.write(pair, beside), beside)
+        thumb = images.side_by_side(work.picture, result, height=THUMB) if want_thumb else None
+    notes = tuple(dict.fromkeys([*result.notes, *([note] if note else []), *notes]))
+    size = (result.pixels.shape[1], result.pixels.shape[0])
+    return Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size), thumb

@@ -1,0 +1,22 @@
+"""Pictures in and out: the only place that opens image files for running."""
+
+from __future__ import annotations
+
+from i2i.images.picture import FORMATS, SUFFIXES, Picture, sheet, side_by_side, to_pil
+from i2i.images.reading import from_pil, read
+from i2i.images.writing import encode, fitting_format, save, write
+
+__all__ = [
+    "FORMATS",
+    "SUFFIXES",
+    "Picture",
+    "encode",
+    "fitting_format",
+    "from_pil",
+    "read",
+    "save",
+    "sheet",
+    "side_by_side",
+    "to_pil",
+    "write",
+]

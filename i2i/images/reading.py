@@ -1,0 +1,254 @@
+"""From files to pictures. Pillow decides what an image is; where it would cut 16-bit colour to 8 bits, OpenCV reads the
+same bytes and must agree with it."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from i2i.errors import UserError
+from i2i.images.picture import Array, Picture, as_depth, fitting_profile
+
+__all__ = ["from_pil", "read"]
+
+LARGEST = 100_000_000  # pixels; beyond it a picture is refused before it is decoded
+LARGEST_FILE = 1 << 30  # bytes
+ORIENTATION = 0x0112
+UPRIGHT: dict[int, Callable[[Array], Array]] = {  # EXIF 2.3, 4.6.4 A: what makes the stored pixels upright
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: x.swapaxes(0, 1)[:, ::-1],
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: x.swapaxes(0, 1)[::-1],
+}
+# What Pillow may try, in this order: its own order depends on what the process opened before, and its own list has
+# EPS, which starts Ghostscript.
+READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "PCX", "SGI", "TGA", "ICO")
+# Tags of TIFF's first directory that describe the stored strips, not the picture: wrong for any other file.
+STRUCTURE = {*range(254, 270), 273, *range(277, 282), 284, 285, 292, 293, *range(301, 304), *range(317, 348), *range(512, 533), 700, 33723, 34377, 34675, 37724, 50341}  # fmt: skip # noqa: E501
+
+
+def read(source: str | Path | bytes, *, keep_truncated: bool = False, name: str = "") -> Picture:
+    """The picture in a file or in bytes: the first frame, upright.
+
+    Args:
+        source: a path, or the bytes of a file.
+        keep_truncated: take what is there of a file whose end is missing, instead of refusing it.
+        name: how errors call the picture; the path unless given.
+
+    Raises UserError (code 1), one sentence that names the picture and the reason.
+    """
+    name = name or ("standard input" if isinstance(source, bytes) else str(source))
+    data = source if isinstance(source, bytes) else read_bytes(Path(source))
+    if not data:
+        raise UserError(f"{name}: the file is empty", code=1)
+    try:
+        return decode(data)
+    except UnidentifiedImageError:
+        raise UserError(f"{name}: this is no image, or one of a kind that cannot be read", code=1) from None
+    except (Image.DecompressionBombError, TooLarge) as error:
+        size = re.search(r"\((\d+) pixels\)", str(error))
+        count = f"{int(size[1]) / 1e6:,.0f} million pixels are" if size else "that is"
+        raise UserError(f"{name}: {count} too many; at most {LARGEST // 10**6} million are read", code=1) from None
+    except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
+        if isinstance(error, OSError | SyntaxError) and "truncated" in str(error).lower():
+            if keep_truncated:
+                return read_truncated(data, name)
+            raise UserError(f"{name}: the end of the file is missing; --keep-truncated takes what is there",
+                            code=1) from None  # fmt: skip
+        reason = "too large for memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
+        raise UserError(f"{name}: the image is damaged ({' '.join(reason.split())[:120]})", code=1) from None
+
+
+class TooLarge(Exception):
+    """More pixels than are read; worded as Pillow's own error."""
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file of at most 1 GiB."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path}: this is no regular file", code=1)
+        if status.st_size > LARGEST_FILE:
+            raise UserError(f"{path}: {status.st_size / 1e9:.1f} GB are too many; at most 1 GB is read", code=1)
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}", code=1) from None
+
+
+LENIENT = threading.Lock()  # Pillow keeps this choice in a global
+
+
+def read_truncated(data: bytes, name: str) -> Picture:
+    """What is there of a truncated file; the rest is what the decoder left."""
+    with LENIENT:
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            picture = decode(data)
+        except Exception as error:  # as in `read`
+            raise UserError(f"{name}: too much of the file is missing ({error})", code=1) from None
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return replace(picture, notes=(*picture.notes, "the end of the file is missing; what is there was kept"))
+
+
+def decode(data: bytes) -> Picture:
+    """The picture in `data`. Raises what Pillow raises, and TooLarge."""
+    with Image.open(io.BytesIO(data), formats=READ) as image:
+        if image.width * image.height > LARGEST:
+            raise TooLarge(f"({image.width * image.height} pixels)")
+        wide = wide_kind(image)  # before load(), which forgets how the pixels are stored
+        stored = orientation(image)  # before load(), in which Pillow itself turns a TIFF
+        image.load()
+        picture = from_pil(image, kind=wide)
+        if wide and not picture.deep:
+            picture = deepen(picture, data, premultiplied=wide.startswith("RGBa"), turn=stored)
+        with suppress(Exception):  # counting frames reads on, into bytes that may be damaged: only a note depends on it
+            if getattr(image, "is_animated", False):
+                picture = replace(picture, notes=(*picture.notes, "of several frames the first was taken"))
+    return picture
+
+
+def wide_kind(image: Image.Image) -> str:
+    """How a file stores more than 8 bits per channel ("RGB;16B", "I;12", ...), or ""."""
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        first = str(arguments[0]) if arguments else ""
+        if re.match(r"(RGB|RGBA|RGBa|RGBX|LA);16|I;1\d", first):
+            return first
+        if image.format == "PPM" and image.mode == "RGB" and isinstance(arguments[-1], int) and arguments[-1] > 255:
+            return f"RGB;16 of {arguments[-1]}"
+    return ""
+
+
+def orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; 1 where there is none or it cannot be read."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # EXIF is written by anybody; Pillow raises whatever the parsing met
+        return 1
+    return found if found in UPRIGHT else 1
+
+
+def upright(values: Array, turn: int) -> Array:
+    """`values` [H,W] or [H,W,C] turned upright, contiguous."""
+    return np.ascontiguousarray(UPRIGHT[turn](values)) if turn in UPRIGHT else values
+
+
+def from_pil(image: Image.Image, *, kind: str = "") -> Picture:
+    """A loaded PIL image of any mode as a Picture; `kind` is how its file stores the values, where that matters."""
+    notes: tuple[str, ...] = ()
+    turn, exif = orientation(image), clean_exif(image)
+    icc = image.info.get("icc_profile") or None
+    alpha = None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        pixels, alpha, notes = wide_gray(image, kind)
+    else:
+        transparent = image.has_transparency_data
+        if image.mode == "CMYK" and icc:
+            image, notes = from_print(image, icc)
+            icc = None
+        if image.mode in ("1", "L", "LA", "La"):
+            mode = "LA" if transparent else "L"
+        else:
+            mode = "RGBA" if transparent else "RGB"
+            if image.mode in ("LAB", "CMYK", "YCbCr", "HSV"):
+                icc = None  # it describes channels that are gone
+        values = np.asarray(image if image.mode == mode else image.convert(mode))
+        pixels = values
+        if transparent:
+            pixels = np.ascontiguousarray(values[..., :-1]) if mode == "RGBA" else np.ascontiguousarray(values[..., 0])
+            alpha = np.ascontiguousarray(values[..., -1])
+    icc, more = fitting_profile(icc, pixels.ndim == 2)
+    alpha = None if alpha is None else upright(alpha, turn)
+    return Picture(upright(pixels, turn), alpha, icc, exif, image.format or "PNG", notes + more)
+
+
+def wide_gray(image: Image.Image, kind: str) -> tuple[Array, Array | None, tuple[str, ...]]:
+    """Gray of more than 8 bits as uint16. Pillow's own conversion would clip it to 0..255."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65_535:
+        good = values[np.isfinite(values)].astype(np.float64)
+        low, high = (float(good.min()), float(good.max())) if good.size else (0.0, 0.0)
+        if low >= 0 and high <= 1:
+            low, high = 0.0, 1.0
+        stretched = (np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low) - low) * (
+            65_535 / max(high - low, 1e-30)
+        )
+        note = f"values {low:g} to {high:g} were taken as black to white"
+        return np.clip(np.rint(stretched), 0, 65_535).astype(np.uint16), None, (note,)
+    alpha = None
+    if isinstance(image.info.get("transparency"), int):
+        alpha = np.where(values == image.info["transparency"], 0, 65_535).astype(np.uint16)
+    if match := re.match(r"I;1([0-5])", kind):
+        top = (1 << (10 + int(match[1]))) - 1
+        return (values.astype(np.uint32) * 65_535 // top).clip(0, 65_535).astype(np.uint16), alpha, ()
+    return values.astype(np.uint16), alpha, ()
+
+
+def from_print(image: Image.Image, icc: bytes) -> tuple[Image.Image, tuple[str, ...]]:
+    """CMYK through its profile to sRGB; by the plain formula where the profile is of no use."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        turned = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (OSError, ImageCms.PyCMSError, ValueError, TypeError):
+        return image, ("its print profile is damaged; colours were converted without it",)
+    assert turned is not None  # only None when converted in place
+    turned.format = image.format
+    return turned, ()
+
+
+def clean_exif(image: Image.Image) -> bytes | None:
+    """EXIF with the orientation reset, and without the thumbnail and tags about the stored strips."""
+    try:
+        exif = image.getexif()
+        for tag in [tag for tag in exif if tag in STRUCTURE]:
+            del exif[tag]
+        if not any(tag != ORIENTATION for tag in exif):
+            return None
+        if ORIENTATION in exif:
+            exif[ORIENTATION] = 1
+        return exif.tobytes()  # the second directory, the thumbnail, is not written
+    except Exception:  # EXIF is written by anybody; a picture is worth more than its tags
+        return None
+
+
+def deepen(picture: Picture, data: bytes, *, premultiplied: bool, turn: int) -> Picture:
+    """`picture` with 16 bits where OpenCV reads the same picture as Pillow did in 8; else as it is, said."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    refused = replace(picture, notes=(*picture.notes, "its 16 bits could only be read as 8"))
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return refused
+    values = upright(values, turn)
+    alpha = np.ascontiguousarray(values[..., 3]) if values.shape[2] == 4 else None
+    pixels = np.ascontiguousarray(values[..., 2::-1])
+    if data[:2] in (b"P3", b"P6") and (top := re.match(rb"P[36](?:\s|#[^\n]*\n)+(?:\d+\s+){2}(\d+)", data)):
+        pixels = (pixels.astype(np.uint32) * 65_535 // int(top[1])).clip(0, 65_535).astype(np.uint16)
+    if alpha is not None and premultiplied:
+        scaled = pixels.astype(np.uint64) * 65_535 // np.maximum(alpha, 1)[..., None]
+        pixels = scaled.clip(0, 65_535).astype(np.uint16)
+    if picture.pixels.ndim == 2:
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if picture.alpha is not None and alpha is None:
+        alpha = as_depth(picture.alpha, np.uint16)  # a transparent colour, which OpenCV does not know
+    if picture.alpha is None:
+        alpha = None
+    seen, deep = (picture.alpha, alpha) if premultiplied else (picture.pixels, pixels)
+    if seen is None or deep is None or seen.shape != deep.shape:
+        return refused
+    if np.abs(as_depth(deep, np.uint8).astype(np.int16) - seen).max() > 1:
+        return refused
+    return replace(picture, pixels=pixels, alpha=alpha)
