@@ -1,4 +1,4 @@
-"""Files that training leaves: the state for an exact resume, and the generator file. safetensors and JSON, never pickles."""
+"""Files that training leaves: the state for an exact resume, and the generator file; no pickles in either."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ class States:
         for group, named in tensors.items():
             save_file(plain(named), part / f"{group}.safetensors")
         (part / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
-        manifest = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in sorted(part.iterdir())}
+        files = sorted(part.iterdir())
+        manifest = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}
         (part / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
         for path in part.iterdir():
             _flush(path)

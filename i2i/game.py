@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,10 @@ class Made:
 
     def __init__(self, lane: int = 0) -> None:
         self.lane = lane
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __getattr__(self, name: str) -> Any:  # only reached when the attribute is missing
         raise AttributeError(f"no earlier turn of this step made '{name}'")
@@ -165,7 +169,7 @@ class Game(ABC):
     `Batch` names what the data must yield: a NamedTuple of tensors, images as [N,C,H,W] in [-1,1].
     """
 
-    Batch: type[tuple[Any, ...]]
+    Batch: Any
 
     @abstractmethod
     def stages(self) -> list[Stage]:
@@ -180,7 +184,7 @@ class Game(ABC):
         return []
 
     def preview(self, batch: Any, networks: Mapping[str, nn.Module]) -> list[Tensor]:
-        """Columns of a contact sheet of fixed inputs, each [N,C,H,W] in [-1,1]; `networks` are the exports, averaged."""
+        """Columns of a contact sheet of fixed inputs, [N,C,H,W] in [-1,1] each; `networks`: the exports, averaged."""
         return []
 
     def observe(self, means: Mapping[str, float]) -> None:

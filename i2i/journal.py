@@ -114,7 +114,8 @@ class Progress:
 
     def __init__(self, total: int, *, quiet: bool = False) -> None:
         self.total, self.quiet = total, quiet
-        self.since, self.done = time.monotonic(), None
+        self.since = time.monotonic()
+        self.done: int | None = None
 
     def show(self, images: int, terms: Mapping[str, float]) -> float:
         """Print a line on stderr; returns images/s since the line before."""
@@ -155,11 +156,8 @@ def contact_sheet(columns: Sequence[Tensor], *, gap: int = 4) -> Any:
 
 
 def save_sheet(path: Path, sheet: Any) -> None:
-    """Write an RGB uint8 array as PNG, atomically."""
-    import cv2
-
-    from i2i.checkpoint import write_atomically
+    """Write an RGB uint8 array [H,W,3] as PNG, atomically."""
+    from i2i.images import Picture, write
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    encoded = cv2.imencode(".png", sheet[..., ::-1])[1]
-    write_atomically(path, lambda temporary: temporary.write_bytes(encoded.tobytes()))
+    write(Picture(sheet), path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 __all__ = ["BatchNorm", "Dropout", "InstanceNorm", "Norm", "init_normal", "seed_dropout", "test_time"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 Norm = Callable[[int], nn.Module]
 """channels -> a normalising layer."""
@@ -89,7 +92,7 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def init_normal(network: nn.Module, *, std: float = 0.02) -> nn.Module:
+def init_normal(network: Network, *, std: float = 0.02) -> Network:
     """Draw convolutions from N(0, std) and norm scales from N(1, std), zero the biases; return the network.
 
     The initialisation of DCGAN, pix2pix and CycleGAN. Draws from the global generator.

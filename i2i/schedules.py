@@ -1,4 +1,4 @@
-"""Pure functions of the clock: learning rate, averages, seeds. Counted in images, so the batch size changes none of them."""
+"""Pure functions of the clock: learning rate, averages, seeds. Counted in images, so a batch's size changes none."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Spec:
 
 def parameter_type(target: Callable[..., Any], name: str) -> Any:
     """The annotation of a parameter of `target`, or None where there is none."""
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function).get(name)
     except (NameError, TypeError):  # annotations that only a type checker can read

@@ -1,4 +1,4 @@
-"""`assert_sound`: the test every game's tests begin with. One CPU process; catches what several ranks would trip over."""
+"""`assert_sound`: the test every game begins with. One CPU process; catches what several ranks would trip over."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def _watch(trainer: Trainer) -> set[str]:
         apply(seat, rate)
         for name, other in trainer.seats.items():
             same = all(torch.equal(x, y) for x, y in zip(before[name], _weights(other), strict=True))
-            assert same == (other is not seat), f"in the turn of {seat.player.name}, {name} {'stayed' if same else 'moved'}"
+            what = f"in the turn of {seat.player.name}, {name} {'stayed' if same else 'moved'}"
+            assert same == (other is not seat), what
         moved.add(seat.player.name)
 
     trainer._apply = watched  # type: ignore[method-assign]

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from i2i.checkpoint import States, save_generator
 from i2i.data.stream import Stream, to_range
 from i2i.errors import UserError
-from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, Stage, describe
+from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, describe
 from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sheet
 from i2i.lanes import coupled
 from i2i.losses import wide
@@ -462,7 +462,9 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
         """Everything a resume needs: groups of tensors, and facts for JSON. A collective call."""
-        players, averages, optimizers = {}, {}, {}
+        players: dict[str, Tensor] = {}
+        averages: dict[str, Tensor] = {}
+        optimizers: dict[str, Tensor] = {}
         for name, seat in self.seats.items():
             players |= {f"{name}/{key}": value for key, value in seat.player.nets.state_dict().items()}
             if seat.average is not None:
@@ -481,7 +483,7 @@ class Trainer:
         return groups | {"means": self.means.state(self._sum if self.ranks > 1 else None)}, facts
 
     def _game_state(self) -> dict[str, Tensor]:
-        """`Game.state` of all ranks: what belongs to a lane from the rank that holds the lane, the rest from the first."""
+        """`Game.state` of all ranks: what belongs to a lane from the rank that holds it, the rest from the first."""
         mine = plain_cpu(self.game.state())
         shares: list[dict[str, Tensor]] = [mine] * self.ranks
         if self.ranks > 1:
@@ -520,12 +522,12 @@ class Trainer:
                 seat.average.load_state_dict(_under(name, groups["averages"]))
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in _under(name, groups["optimizers"]).items():
-                index, slot = key.split("/")
-                slots.setdefault(int(index), {})[slot] = _laid_out_like(seat.parameters[int(index)], value)
+                place, slot = key.split("/")
+                slots.setdefault(int(place), {})[slot] = _laid_out_like(seat.parameters[int(place)], value)
             seat.optimizer.load_state_dict({**seat.optimizer.state_dict(), "state": slots})
             seat.scaler.load_state_dict(facts["scalers"][name])
-        mine = {k: v.to(self.device) for k, v in groups["game"].items() if self._holder(k) == self.rank or "lane/" not in k}
-        self.game.load_state(mine)
+        mine = {k: v for k, v in groups["game"].items() if self._holder(k) == self.rank or not k.startswith("lane/")}
+        self.game.load_state({key: tensor.to(self.device) for key, tensor in mine.items()})
         share = {name: pair if self.rank == 0 else pair * 0 for name, pair in groups["means"].items()}
         self.means.load(share)  # they are summed over ranks when read
         if self.rank == 0:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from i2i.game import Card
 
 __all__ = ["models"]
 
@@ -82,19 +86,20 @@ def verify(model: tuple[str, ...]) -> None:
     from i2i.errors import UserError
     from i2i.zoo import WEIGHTS, find, load_generator, names
 
-    sums = dict(reversed(line.split()) for line in (WEIGHTS / SUMS).read_text().splitlines() if line)
+    lines = [line.split() for line in (WEIGHTS / SUMS).read_text().splitlines() if line]
+    sums = {name: checksum for checksum, name in lines}
     failed = 0
     for name in model or names():
         try:
             path = find(name)
             key = path.relative_to(WEIGHTS).as_posix() if path.is_relative_to(WEIGHTS) else ""
             if key and sums.get(key) != digest(path):
-                raise UserError(f"{path} is not the file that shipped: its sha256 differs from {SUMS}; install i2i again")
-            network = load_generator(name)
+                raise UserError(f"{path} is not the file that shipped (sha256 differs from {SUMS}); install i2i again")
+            network: Any = load_generator(name)
             card = network.card
             size = max(card.minimum, card.multiple)
             with torch.inference_mode():
-                output = network(torch.zeros(1, card.channels[0], size, size))  # type: ignore[index]
+                output = network(torch.zeros(1, card.channels[0], size, size))
             if not torch.isfinite(output).all():
                 raise UserError(f"{path}: its output is not finite; train or fetch it again")
             click.echo(f"ok    {name}" + ("" if key else "  (no checksum is known for it)"))
@@ -122,12 +127,12 @@ def export(model: str, out: Path, dtype: str, figures: Path | None) -> None:
 
     if out.exists():
         raise UserError(f"{out} is there already; remove it or name another file")
-    network = load_generator(model)
-    card = network.card
+    network: Any = load_generator(model)
+    card: Card = network.card
     if figures is not None:
         measured = json.loads(figures.read_text())
-        card = replace(card, origin=replace(card.origin, figures={**card.origin.figures, **measured}))  # type: ignore[type-var,arg-type]
-    save_generator(out, network, network.spec, card, dtype=getattr(torch, dtype))  # type: ignore[arg-type]
+        card = replace(card, origin=replace(card.origin, figures={**card.origin.figures, **measured}))
+    save_generator(out, network, network.spec, card, dtype=getattr(torch, dtype))
     click.echo(f"{out} ({out.stat().st_size / 1e6:.1f} MB)")
 
 

@@ -70,7 +70,8 @@ class ResnetGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.blocks = inputs, outputs, blocks
-        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias), norm(width), nn.ReLU()]
+        layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias)]
+        layers += [norm(width), nn.ReLU()]
         for given in (width, 2 * width):
             layers += [nn.Conv2d(given, 2 * given, 3, 2, 1, bias=bias), norm(2 * given), nn.ReLU()]
         layers += [ResnetBlock(4 * width, norm=norm, bias=bias) for _ in range(blocks)]
@@ -155,7 +156,8 @@ class CycleGAN(Game):
         average: HalfLife | None = None,
     ) -> None:
         self.rule, self.cycle, self.identity, self.spec = rule, cycle, identity, generator
-        self.a2b, self.b2a = init_normal(generator.build()), init_normal(generator.build())
+        self.a2b: ResnetGenerator = init_normal(generator.build())
+        self.b2a: ResnetGenerator = init_normal(generator.build())
         self.on_a, self.on_b = init_normal(discriminator.build()), init_normal(discriminator.build())
         self.pools = {"a": ImagePool(pool), "b": ImagePool(pool)}
         self.generators = Player("generators", {"a2b": self.a2b, "b2a": self.b2a}, optimizer, average)

@@ -167,7 +167,7 @@ class Pix2Pix(Game):
         average: HalfLife | None = None,
     ) -> None:
         self.rule, self.pixel, self.spec = rule, pixel, generator
-        self.a2b = init_normal(generator.build())
+        self.a2b: UnetGenerator = init_normal(generator.build())
         self.on_pair = init_normal(discriminator.build())
         self.generator = Player("generator", {"a2b": self.a2b}, optimizer, average)
         self.discriminator = Player("discriminator", {"on_pair": self.on_pair}, optimizer)
