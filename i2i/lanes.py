@@ -1,19 +1,67 @@
-"""Which loss terms look at several images at once: batch norm, minibatch statistics, batch-mean features."""
+"""Lanes: slices of the global batch, accumulated on one rank or shared between several, which must not matter.
+
+`Buffers` keeps running statistics from depending on it; `coupled` finds the loss terms that look at several images at
+once (batch norm, minibatch statistics, batch-mean features), for which the size of a lane does matter.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from i2i.data.stream import to_range
-from i2i.game import Game, Made
+from i2i.game import Game, Made, Player
 from i2i.layers import Dropout
 from i2i.schedules import Clock
 
-__all__ = ["coupled"]
+__all__ = ["Buffers", "Lane", "coupled"]
+
+
+@dataclass
+class Lane:
+    """One slice of this rank's share of the batch."""
+
+    first: int  # position of its first image in the data's stream
+    batch: Any
+    made: Made
+
+
+class Buffers:
+    """Buffers of all players through one turn: each lane starts from the same, and they end at the lanes' mean.
+
+    Without it batch norm's running statistics (and a spectral norm's vectors) would depend on which rank saw which
+    lane. Does nothing for networks without floating buffers, or with one lane in all.
+    """
+
+    def __init__(self, players: Sequence[Player], *, lanes: int) -> None:
+        found = [b for player in players for b in player.buffers() if b.is_floating_point()]
+        self.buffers = found if lanes > 1 else []
+        self.lanes = lanes
+        self.start = [buffer.clone() for buffer in self.buffers]
+        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
+
+    @torch.no_grad()
+    def before_lane(self) -> None:
+        for buffer, start in zip(self.buffers, self.start, strict=True):
+            buffer.copy_(start)
+
+    @torch.no_grad()
+    def after_lane(self) -> None:
+        for total, buffer in zip(self.sums, self.buffers, strict=True):
+            total.add_(buffer)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        for total, buffer in zip(self.sums, self.buffers, strict=True):
+            if dist.is_initialized():
+                dist.all_reduce(total)
+            buffer.copy_(total / self.lanes)
 
 
 def coupled(game: Game, batch: Any) -> set[str]:

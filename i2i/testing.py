@@ -13,10 +13,11 @@ from torch import Tensor
 
 from i2i.engine import Engine
 from i2i.game import Game
+from i2i.host import seeded
 from i2i.lanes import coupled
 from i2i.recipe import Training
 from i2i.schedules import Purpose
-from i2i.trainer import Seat, Trainer, seeded
+from i2i.trainer import Seat, Trainer
 from i2i.zoo import load_generator
 
 __all__ = ["assert_sound"]

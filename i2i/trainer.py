@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import os
-import platform
 import signal
 import time
 import warnings
@@ -29,36 +27,20 @@ from i2i.checkpoint import States, save_generator
 from i2i.data.stream import Stream, to_range
 from i2i.errors import UserError
 from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, describe
+from i2i.host import deterministic, processor, seeded, threads
 from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sheet
-from i2i.lanes import coupled
+from i2i.lanes import Buffers, Lane, coupled
 from i2i.losses import wide
 from i2i.schedules import Purpose, Rate, mix
 
 if TYPE_CHECKING:
     from i2i.recipe import Training
 
-__all__ = ["Trainer", "seeded"]
+__all__ = ["Seat", "Trainer"]
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PREVIEWED = 4  # rows of a contact sheet
 AGREE_EVERY = 16  # steps between two agreements of all ranks on whether to stop
-
-
-@contextmanager
-def seeded(*numbers: int) -> Iterator[None]:
-    """Seed torch's global generators for the block; the host program's state returns afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(mix(*numbers))
-        yield
-
-
-@dataclass
-class Lane:
-    """One slice of this rank's share of the batch."""
-
-    first: int  # position of its first image in the data's stream
-    batch: Any
-    made: Made
 
 
 @dataclass
@@ -121,7 +103,8 @@ class Trainer:
         self.dtype = PRECISIONS.get(settings.precision)
         self.clock = Clock(stage=-1)
         self.stages = game.stages()
-        self.seats: dict[str, Seat] = {}
+        self.seats: dict[str, Seat] = {}  # who plays in this stage
+        self.retired: dict[str, Seat] = {}  # who played in an earlier one: its weights are kept and saved
         self.means = Means(self.device)
         self.seconds = 0.0
         self.stopping: str | None = None
@@ -155,7 +138,8 @@ class Trainer:
         self.clock = replace(self.clock, stage=index, stage_images=0)
         before, self.seats = self.seats, {}
         for player in self.stage.players:
-            self.seats[player.name] = self._seat(player, before.get(player.name))
+            self.seats[player.name] = self._seat(player, before.get(player.name) or self.retired.pop(player.name, None))
+        self.retired |= {name: seat for name, seat in before.items() if name not in self.seats}
 
     def _seat(self, player: Player, before: Seat | None) -> Seat:
         player.to(self.device).train().requires_grad_(True)
@@ -188,8 +172,8 @@ class Trainer:
         end = min(total, stop_at if stop_at is not None else total)
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng())
-            stack.enter_context(_threads(self.settings.threads))
-            stack.enter_context(_deterministic(self.settings.deterministic))
+            stack.enter_context(threads(self.settings.threads))
+            stack.enter_context(deterministic(self.settings.deterministic))
             stack.enter_context(self._signals())
             self.resume()
             started, already = time.monotonic(), self.seconds
@@ -238,7 +222,7 @@ class Trainer:
         seat = self.seats[player.name]
         for other in self.seats.values():
             other.player.requires_grad_(other is seat)  # before the graph is built, so rivals cost no backward
-        buffers = Buffers(self.seats, lanes=len(lanes) * self.ranks)
+        buffers = Buffers([other.player for other in self.seats.values()], lanes=len(lanes) * self.ranks)
         for index, lane in enumerate(lanes):
             last = index == len(lanes) - 1
             torch.manual_seed(mix(self.settings.seed, Purpose.LOSS, lane.first, turn))
@@ -397,7 +381,7 @@ class Trainer:
         found = {}
         for name, export in self.game.exports().items():
             found[name] = export.network
-            for seat in self.seats.values():
+            for seat in (self.retired | self.seats).values():
                 for key, network in seat.player.nets.items():
                     if network is export.network and seat.average is not None:
                         found[name] = seat.average[key]
@@ -452,7 +436,7 @@ class Trainer:
     def circumstances(self) -> dict[str, Any]:
         """What a bitwise resume needs unchanged."""
         return {
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else _processor(),
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else processor(),
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
             "ranks": self.ranks,
@@ -465,10 +449,11 @@ class Trainer:
         players: dict[str, Tensor] = {}
         averages: dict[str, Tensor] = {}
         optimizers: dict[str, Tensor] = {}
-        for name, seat in self.seats.items():
+        for name, seat in (self.retired | self.seats).items():
             players |= {f"{name}/{key}": value for key, value in seat.player.nets.state_dict().items()}
             if seat.average is not None:
                 averages |= {f"{name}/{key}": value for key, value in seat.average.state_dict().items()}
+        for name, seat in self.seats.items():
             for index, slots in seat.optimizer.state_dict()["state"].items():
                 optimizers |= {f"{name}/{index}/{key}": torch.as_tensor(value) for key, value in slots.items()}
         facts = {
@@ -516,10 +501,11 @@ class Trainer:
             self.enter(index)
         self.clock, self.seconds = clock, facts["seconds"]
         self._check(facts)
-        for name, seat in self.seats.items():
+        for name, seat in (self.retired | self.seats).items():
             seat.player.nets.load_state_dict(_under(name, groups["players"]))
             if seat.average is not None:
                 seat.average.load_state_dict(_under(name, groups["averages"]))
+        for name, seat in self.seats.items():
             slots: dict[int, dict[str, Tensor]] = {}
             for key, value in _under(name, groups["optimizers"]).items():
                 place, slot = key.split("/")
@@ -552,38 +538,6 @@ class Trainer:
             self.say(f"this continuation is not bitwise: {'; '.join(changed)}")
 
 
-class Buffers:
-    """Buffers of all players through one turn: each lane starts from the same, and they end at the lanes' mean.
-
-    Without it batch norm's running statistics (and a spectral norm's vectors) would depend on which rank saw which
-    lane. Does nothing for networks without floating buffers, or with one lane in all.
-    """
-
-    def __init__(self, seats: Mapping[str, Seat], *, lanes: int) -> None:
-        found = [b for seat in seats.values() for b in seat.player.buffers() if b.is_floating_point()]
-        self.buffers = found if lanes > 1 else []
-        self.lanes = lanes
-        self.start = [buffer.clone() for buffer in self.buffers]
-        self.sums = [torch.zeros_like(buffer) for buffer in self.buffers]
-
-    @torch.no_grad()
-    def before_lane(self) -> None:
-        for buffer, start in zip(self.buffers, self.start, strict=True):
-            buffer.copy_(start)
-
-    @torch.no_grad()
-    def after_lane(self) -> None:
-        for total, buffer in zip(self.sums, self.buffers, strict=True):
-            total.add_(buffer)
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        for total, buffer in zip(self.sums, self.buffers, strict=True):
-            if dist.is_initialized():
-                dist.all_reduce(total)
-            buffer.copy_(total / self.lanes)
-
-
 def plain_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state on the CPU, so that it can travel between ranks."""
     return {key: tensor.detach().to("cpu") for key, tensor in state.items()}
@@ -608,35 +562,3 @@ def _takes_fused(optimizer: Callable[..., Any], parameters: list[nn.Parameter]) 
     except (TypeError, ValueError):
         return False
     return takes and all(parameter.is_floating_point() for parameter in parameters)
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        return names[0] if names else platform.processor()
-    except OSError:
-        return platform.processor() or platform.machine()

@@ -13,8 +13,9 @@ from games import Noise, tiny_cyclegan, tiny_pix2pix
 from safetensors.torch import save_file
 
 from i2i.checkpoint import plain
+from i2i.host import seeded
 from i2i.recipe import Training
-from i2i.trainer import Trainer, seeded
+from i2i.trainer import Trainer
 
 GAMES = {"pix2pix": tiny_pix2pix, "cyclegan": tiny_cyclegan}
 

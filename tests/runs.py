@@ -8,10 +8,11 @@ from typing import Any
 from games import tiny_cyclegan
 
 from i2i.data.datasets import Unaligned
+from i2i.host import seeded
 from i2i.recipe import Training
 from i2i.schedules import LinearToZero
 from i2i.spec import Spec
-from i2i.trainer import Trainer, seeded
+from i2i.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {
     "images": 24,

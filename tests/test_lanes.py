@@ -14,9 +14,10 @@ from games import Noise, tiny_cyclegan, tiny_pix2pix
 from safetensors.torch import load_file
 
 from i2i.errors import UserError
+from i2i.host import seeded
 from i2i.lanes import coupled
 from i2i.recipe import Training
-from i2i.trainer import Trainer, seeded
+from i2i.trainer import Trainer
 
 HERE = Path(__file__).parent
 STEPS, BATCH = 6, 4

@@ -20,8 +20,9 @@ from runs import child, make_trainer
 
 from i2i.checkpoint import States
 from i2i.errors import UserError
+from i2i.host import seeded
 from i2i.recipe import Training
-from i2i.trainer import Trainer, seeded
+from i2i.trainer import Trainer
 
 context = multiprocessing.get_context("forkserver")  # each child forks from a server that never computed anything
 context.set_forkserver_preload(["runs"])

@@ -100,9 +100,10 @@ def run(
     """Train a loaded recipe in `out` and say where the generators are."""
     from i2i.errors import UserError
     from i2i.game import Origin
+    from i2i.host import seeded
     from i2i.recipe import build
     from i2i.schedules import Purpose
-    from i2i.trainer import Trainer, seeded
+    from i2i.trainer import Trainer
 
     kept = out / "recipe.yaml"
     data = build(recipe.data, seed=recipe.training.seed)
