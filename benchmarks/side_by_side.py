@@ -1,8 +1,8 @@
 """Times variants of the same work in turn, each in a process of its own, so that what happens to one happens to all.
 
-A script calls itself: without `--worker` it asks `in_turn` for rounds A B A B ...; with `--worker NAME` it does the work
-of one variant once and ends with `report`. Absolute times of a shared machine mean little; the ratio of two variants of
-one run means something, and the CPU time beside it tells whether the machine was shared.
+A script calls itself: without `--worker` it asks `in_turn` for rounds A B A B ...; with `--worker NAME` it does the
+work of one variant once and ends with `report`. Absolute times of a shared machine mean little; the ratio of two
+variants of one run means something, and the CPU time beside it tells whether the machine was shared.
 """
 
 from __future__ import annotations

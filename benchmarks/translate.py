@@ -2,10 +2,10 @@
 
     python benchmarks/translate.py [--images 200] [--folder FOLDER] [--rounds 3] [--threads N] [--json]
 
-Both translate the same JPEGs with the same weights (ResNet-9 of CycleGAN, random) and write PNGs. The plain loop is what
-most people run: torch's own layers in fp32, one image after the other, Pillow to read and to write. The other side is
-the command itself, as it is installed. Beside the times stand the grey levels between their results, and whether
-`--precision fp32` gives the plain network's.
+Both translate the same JPEGs with the same weights (ResNet-9 of CycleGAN, random) and write PNGs. The plain loop is
+what most people run: torch's own layers in fp32, one image after the other, Pillow to read and to write. The other side
+is the command itself. Beside the times stand the grey levels between their results, and whether `--precision fp32`
+gives the plain network's.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def plain(chosen: argparse.Namespace) -> None:
     watch = Stopwatch()
     for file in files:
         pixels = np.array(Image.open(file).convert("RGB"))
-        x = torch.from_numpy(pixels).permute(2, 0, 1).float().div(255).sub(0.5).div(0.5)[None]
+        x = torch.from_numpy(pixels).permute(2, 0, 1).float().div(127.5).sub(1)[None]
         with torch.no_grad():
             y = network(x)
         levels = y[0].add(1).div(2).mul(255).round().clamp(0, 255).to(torch.uint8)
@@ -83,7 +83,7 @@ def plain(chosen: argparse.Namespace) -> None:
 
 
 def ours(chosen: argparse.Namespace) -> None:
-    """`i2i translate` in this process; the clock runs while it goes through the files, as it does for the plain loop."""
+    """`i2i translate` in this process; as for the plain loop, the clock runs while it goes through the files."""
     from i2i import batchrun
     from i2i.cli import cli
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ __all__ = ["Header", "States", "read_header", "save_generator"]
 
 FORMAT = "i2i-generator-1"
 HEADER_LIMIT = 2**20  # bytes; ours are about two kilobytes
+LARGEST_SIDE = 2**16  # pixels a card may ask for; a hostile one would have pictures padded beyond any memory
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -36,6 +38,23 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     _flush(path.parent)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str] | None = None) -> None:
+    """A safetensors file with the mode that the umask gives: safetensors itself lets nobody but the owner read.
+
+    Raises OSError where it cannot be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file(dict(tensors), path, metadata=header)
+    except SafetensorError as error:  # a full disk, in its words: "... (os error 28)"
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+    path.chmod(mode)
 
 
 def _flush(path: Path) -> None:
@@ -82,7 +101,7 @@ class States:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         for group, named in tensors.items():
-            save_file(plain(named), part / f"{group}.safetensors")
+            write_tensors(part / f"{group}.safetensors", plain(named))
         (part / "state.json").write_text(json.dumps(facts, indent=1) + "\n")
         files = sorted(part.iterdir())
         manifest = {path.name: {"bytes": path.stat().st_size, "sha256": digest(path)} for path in files}
@@ -174,7 +193,7 @@ def save_generator(
         tensors = {key: value.to(dtype) if value.is_floating_point() else value for key, value in tensors.items()}
     header = {"format": FORMAT, "spec": json.dumps(spec.node()), "card": json.dumps(asdict(card), sort_keys=True)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    write_atomically(path, lambda temporary: write_tensors(temporary, tensors, header))
 
 
 def read_header(path: Path) -> Header:
@@ -186,7 +205,7 @@ def read_header(path: Path) -> Header:
     try:
         spec, card = Spec.from_node(json.loads(texts["spec"])), card_from(json.loads(texts["card"]))
         shapes = {name: tuple(facts["shape"]) for name, facts in raw.items()}
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise UserError(f"{path}: the generator file's header is damaged ({error}); fetch or train it again") from None
     return Header(spec, card, shapes, path.stat().st_size)
 
@@ -204,7 +223,9 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
                 return dict(header)
     except FileNotFoundError:
         raise UserError(f"there is no model file {path}") from None
-    except (OSError, ValueError, SafetensorError):
+    except OSError as error:
+        raise UserError(f"the model file {path} cannot be read: {error.strerror}") from None
+    except (RecursionError, ValueError, SafetensorError):
         pass  # said below, in one sentence for every kind of damage
     kind = "a pickled checkpoint, which can execute code and is never loaded here" if _is_pickle(path) else "damaged"
     raise UserError(f"{path} is no i2i generator file: it is {kind}")
@@ -219,8 +240,11 @@ def _is_pickle(path: Path) -> bool:
 
 
 def card_from(values: Mapping[str, Any]) -> Card:
-    """A Card from its JSON form."""
+    """A Card from its JSON form. Raises what its parts raise where they are not as a Card's, ValueError above all."""
     ranges = values["value_range"]
+    for name in ("scale", "multiple", "minimum"):
+        if type(values[name]) is not int or not 1 <= values[name] <= LARGEST_SIDE:
+            raise ValueError(f"{name} is {values[name]!r}")
     return replace(
         Card(**{key: value for key, value in values.items() if key not in ("origin", "modes", "mode")}),
         modes=tuple(values["modes"]),

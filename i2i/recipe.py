@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 from i2i.errors import UserError
 from i2i.marked import Leaf, Place, near, put, read, report, shown, write
 from i2i.spec import Spec, resolve
-from i2i.typed import WHOLE, Checker, Range, build_value, slots
+from i2i.typed import WHOLE, Checker, Range
 
 __all__ = ["About", "Recipe", "Training", "build", "find", "load", "names", "plain"]
 
@@ -140,20 +140,11 @@ def plain(value: Any) -> Any:
 
 
 def build(spec: Spec, **more: Any) -> Any:
-    """The object a Spec of a recipe describes; `more` are arguments over the Spec's own.
+    """The object a Spec of a recipe describes, `more` over its arguments: `spec(**more)`, with errors for the user.
 
-    Nested Specs are built first and addresses ("i2i.losses:LEAST_SQUARES") become what they name, but for parameters
-    annotated `Spec`, which get the Spec as it is: a game that needs two generators builds it twice.
-
-    Raises UserError where the constructor refuses its arguments with a ValueError.
+    Raises UserError where the constructor, or that of a nested Spec, refuses its arguments with a ValueError.
     """
-    target = resolve(spec.of)
-    known = slots(target).named
-    kwargs = {
-        key: build_value(value, known[key].hint if key in known else Any, build)
-        for key, value in spec.kwargs.items()
-        if key not in more
-    }
+    target, kwargs = resolve(spec.of), spec.arguments(build, but=more)
     try:
         return target(**kwargs, **more)
     except ValueError as error:

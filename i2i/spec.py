@@ -7,10 +7,8 @@ imported by scanning: a class in another package works unregistered.
 from __future__ import annotations
 
 import importlib
-import inspect
 import re
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +54,8 @@ class Spec:
     Attributes:
         of: "package.module:Name".
         kwargs: JSON-able values. When built, a nested Spec is built first and an address string becomes the object it
-            names, unless the parameter is annotated `Spec` or `str`: then it is handed over as it is.
+            names, unless the parameter is annotated `Spec` or `str`: then it is handed over as it is. A list becomes
+            a tuple where the annotation asks for one.
     """
 
     of: str
@@ -69,9 +68,18 @@ class Spec:
 
     def __call__(self, *args: Any, **more: Any) -> Any:
         """Call the object at the address with `args`, the kept arguments, and `more` over them."""
-        target = resolve(self.of)
-        kept = {key: fit(value, parameter_type(target, key)) for key, value in self.kwargs.items()}
-        return target(*args, **{**kept, **more})
+        return resolve(self.of)(*args, **self.arguments(Spec.build, but=more), **more)
+
+    def arguments(self, build: Callable[[Spec], Any], *, but: Collection[str] = ()) -> dict[str, Any]:
+        """The kept arguments, without those named in `but`, as the object takes them; `build` builds nested Specs."""
+        from i2i.typed import build_value, slots  # reads annotations, and itself needs Spec
+
+        known = slots(resolve(self.of)).named
+        return {
+            key: build_value(value, known[key].hint if key in known else Any, build)
+            for key, value in self.kwargs.items()
+            if key not in but
+        }
 
     def build(self) -> Any:
         """The object itself."""
@@ -90,25 +98,3 @@ class Spec:
             if key != "of"
         }
         return cls(str(node["of"]), kwargs)
-
-
-def parameter_type(target: Callable[..., Any], name: str) -> Any:
-    """The annotation of a parameter of `target`, or None where there is none."""
-    function = target.__init__ if inspect.isclass(target) else target
-    try:
-        return typing.get_type_hints(function).get(name)
-    except (NameError, TypeError):  # annotations that only a type checker can read
-        return None
-
-
-def fit(value: Any, wanted: Any) -> Any:
-    """`value` as a parameter annotated `wanted` takes it: Specs built, addresses resolved, lists made tuples."""
-    kinds = [wanted, typing.get_origin(wanted), *typing.get_args(wanted)]
-    if isinstance(value, Spec):
-        return value if Spec in kinds else value.build()
-    if is_address(value) and str not in kinds and typing.Literal not in kinds:
-        return resolve(value)
-    if isinstance(value, list):
-        inner = [fit(item, None) for item in value]
-        return tuple(inner) if tuple in kinds or any(typing.get_origin(k) is tuple for k in kinds) else inner
-    return value

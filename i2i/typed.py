@@ -160,6 +160,11 @@ def _items(hint: Any, count: int) -> list[Any]:
     return [Any] * count
 
 
+def _wants_tuple(hint: Any) -> bool:
+    roots = [_root(one) for one in members(hint)]
+    return tuple in roots and not any(root in SEQUENCES for root in roots)
+
+
 def words(hint: Any, said: tuple[Any, ...] = (), *, many: bool = False) -> str:
     """What a value must be: "a whole number >= 1", "a list of 2 numbers", "one of 'bf16', 'fp32'"."""
     hint, more = bare(hint)
@@ -366,7 +371,8 @@ def build_value(value: Any, hint: Any, build: Callable[[Spec], Any]) -> Any:
     if isinstance(value, Spec):
         return value if takes_spec(hint) else build(value)
     if isinstance(value, (list, tuple)):
-        return type(value)(build_value(v, h, build) for v, h in zip(value, _items(hint, len(value)), strict=True))
+        kind = tuple if _wants_tuple(hint) else type(value)  # JSON, and with it a generator file, knows no tuples
+        return kind(build_value(v, h, build) for v, h in zip(value, _items(hint, len(value)), strict=True))
     if isinstance(value, dict):
         kinds = [typing.get_args(h)[1] for h in members(hint) if _root(h) in MAPPINGS and len(typing.get_args(h)) == 2]
         return {key: build_value(item, kinds[0] if kinds else Any, build) for key, item in value.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
+UNWRITABLE = (
+    errno.EACCES, errno.EDQUOT, errno.EEXIST, errno.EFBIG, errno.EISDIR, errno.ENOSPC, errno.ENOTDIR, errno.EROFS
+)  # fmt: skip
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -57,15 +61,16 @@ def train(
     KEY=VALUE overrides a line of it: game.cycle=5 training.batch=4. The same command again continues the run.
     """
     from i2i.cli import tune_allocator
-    from i2i.recipe import load
+    from i2i.recipe import build, load
 
     tune_allocator()
+    loaded = load(recipe, overrides)
     if dry_run:
-        click.echo(load(recipe, overrides).text(), nl=False)
+        click.echo(loaded.text(), nl=False)
         return
     if processes > 1 and "LOCAL_RANK" not in os.environ:
+        build(loaded.data, seed=loaded.training.seed)  # what is wrong is said here once, not by every process
         raise SystemExit(start(processes, device))
-    loaded = load(recipe, overrides)
     run(
         loaded,
         out or Path("runs") / loaded.name,
@@ -118,14 +123,22 @@ def run(
         notes=about.notes,
         prepared=about.prepared or "",
     )
-    trainer = Trainer(
-        game, data, recipe.training, out, a=about.a, b=about.b, origin=origin, device=device, tensorboard=tensorboard
-    )
-    if trainer.ranks != processes:
-        raise UserError(f"{processes} processes were asked for, but {trainer.ranks} came up; see `i2i doctor`")
-    if trainer.rank == 0:
-        kept.write_text(recipe.text())
-    why = trainer.run(stop_at=stop_at, time_limit=time_limit, quiet=quiet)
+    settings, more = recipe.training, {"device": device, "tensorboard": tensorboard}
+    try:
+        trainer = Trainer(game, data, settings, out, a=about.a, b=about.b, origin=origin, **more)
+        if trainer.ranks != processes:
+            raise UserError(f"{processes} processes were asked for, but {trainer.ranks} came up; see `i2i doctor`")
+        if trainer.rank == 0:
+            kept.write_text(recipe.text())
+        why = trainer.run(stop_at=stop_at, time_limit=time_limit, quiet=quiet)
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"cannot write to {error.filename or out}: {os.strerror(error.errno)}; make room or name another folder "
+            "with --out, and run the command again",
+            code=1,
+        ) from error
     if trainer.rank == 0:
         again = "" if why == "done" else f"; the same command continues ({why})"
         click.echo(f"{trainer.clock.images:,} of {recipe.training.images:,} images{again}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -91,6 +92,7 @@ class Stream:
             Guarded(dataset),  # type: ignore[arg-type]
             batch_sampler=Positions(self.first, self.stride, size),
             num_workers=workers,
+            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # shares what is in memory
             collate_fn=stack,
             generator=torch.Generator(),  # or the loader draws from the global one
             worker_init_fn=use_one_thread,

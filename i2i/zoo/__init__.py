@@ -36,7 +36,7 @@ ALLOWED = frozenset(
 LARGEST = 4096  # no width, depth or number of blocks of a real network is larger; a hostile one would never finish
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "weights"
-SAMPLES = {"street map": "street_maps"}  # what a card says goes in -> folder of samples that ship
+SAMPLES = {"street map": "street_maps", "aerial photograph": "aerial_photographs"}  # what a card says goes in -> folder of samples that ship
 
 
 def names() -> list[str]:
@@ -126,10 +126,9 @@ def load_generator(model: str | os.PathLike[str], *, device: str | torch.device 
     path = find(os.fspath(model))
     header = read_header(path)
     network = blank(header, path)
+    kinds = {key: value.dtype for key, value in network.state_dict().items()}
     tensors = load_file(path, device=str(device))
-    network.load_state_dict(
-        {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}, assign=True
-    )
+    network.load_state_dict({key: value.to(kinds[key]) for key, value in tensors.items()}, assign=True)
     network.eval().requires_grad_(False)
     for name, buffer in network.named_buffers():
         if buffer.is_meta:
@@ -144,13 +143,13 @@ def blank(header: Header, path: Path) -> nn.Module:
     import torch
     from torch import nn
 
-    for address in addresses(header.spec):
-        if address not in ALLOWED:
-            raise UserError(f"{path} asks for '{address}', which no generator file may name; it is not loaded")
     try:
+        for address in addresses(header.spec):
+            if address not in ALLOWED:
+                raise UserError(f"{path} asks for '{address}', which no generator file may name; it is not loaded")
         with torch.device("meta"):
             network = header.spec.build()
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: its header describes no network ({error}); train or fetch it again") from None
     assert isinstance(network, nn.Module)
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -164,7 +163,7 @@ def blank(header: Header, path: Path) -> nn.Module:
 
 
 def addresses(value: Any) -> Iterator[str]:
-    """All addresses in a Spec, nested ones included. Raises UserError for numbers no network of ours has."""
+    """All addresses in a Spec, nested ones included. Raises ValueError for numbers no network of ours has."""
     if isinstance(value, Spec):
         yield value.of
         yield from addresses(list(value.kwargs.values()))
@@ -176,7 +175,7 @@ def addresses(value: Any) -> Iterator[str]:
     elif is_address(value):
         yield value
     elif isinstance(value, int | float) and abs(value) > LARGEST:
-        raise UserError(f"a generator file's header asks for {value}, larger than any network's {LARGEST}")
+        raise ValueError(f"{value} is larger than any network's {LARGEST}")
 
 
 def samples(model: str) -> tuple[str, list[str]]:
@@ -193,5 +192,5 @@ def samples(model: str) -> tuple[str, list[str]]:
             return f"the test split in {folder}", [str(folder)]
     if card.a in SAMPLES:
         folder = HERE / "samples" / SAMPLES[card.a]
-        return f"the {card.a}s that ship with i2i", sorted(str(path) for path in folder.glob("*.png"))
+        return f"the {card.a}s that ship with i2i", sorted(str(path) for path in folder.glob("*.*g"))
     raise UserError(f"no pictures of the kind '{card.a}' ship with i2i; name files or folders to translate")

@@ -1,0 +1,96 @@
+"""benchmarks/translate.py and training_step.py: that they compare equal things and run to their end; never how fast."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from i2i.layers import InstanceNorm
+from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.pix2pix import PatchDiscriminator, UnetGenerator
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(script: str, *options: str) -> dict[str, Any]:
+    command = [sys.executable, str(FOLDER / script), "--rounds", "1", "--threads", "1", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def pairs() -> list[tuple[nn.Module, nn.Module, tuple[int, ...]]]:
+    plain = load("plain")
+    judges = [
+        (plain.patch_discriminator(3, width=4), PatchDiscriminator(3, width=4, norm=InstanceNorm, bias=True), 3),
+        (plain.patch_discriminator(6, width=4, norm=nn.BatchNorm2d), PatchDiscriminator(6, width=4), 6),
+    ]
+    return [
+        (plain.resnet(width=4, blocks=2), ResnetGenerator(width=4, blocks=2), (1, 3, 32, 32)),
+        (plain.Unet(width=4, depth=5, dropout=0), UnetGenerator(width=4, depth=5, dropout=0), (1, 3, 32, 32)),
+        *((theirs, ours, (1, channels, 64, 64)) for theirs, ours, channels in judges),
+    ]
+
+
+def test_the_plain_networks_are_ours() -> None:
+    same_weights = load("plain").same_weights
+    for theirs, ours, shape in pairs():
+        same_weights(theirs, ours)
+        x = torch.rand(shape) * 2 - 1
+        assert torch.allclose(theirs(x), ours(x), atol=1e-5), type(ours).__name__
+
+
+def test_the_papers_sizes_are_the_default() -> None:
+    plain = load("plain")
+    with torch.device("meta"):
+        theirs = plain.resnet(), plain.Unet(), plain.patch_discriminator(3, norm=nn.BatchNorm2d)
+    millions = [sum(p.numel() for p in network.parameters()) / 1e6 for network in theirs]
+    assert [round(count, 3) for count in millions] == [11.378, 54.414, 2.769]
+
+
+def test_translate_compares_the_same_pictures() -> None:
+    found = run("translate.py", "--images", "2", "--width", "4", "--blocks", "1")
+    assert found["images"] == 2
+    assert list(found["rows"]) == ["plain loop", "i2i translate"]
+    assert found["ours_against_plain"]["mean"] < 1.5
+    assert found["fp32_against_plain"]["max"] <= 1
+
+
+@pytest.mark.parametrize("game", ["cyclegan", "pix2pix"])
+def test_a_training_step_is_compared(game: str) -> None:
+    found = run("training_step.py", "--game", game, "--side", "32", "--steps", "1", "--width", "4", "--blocks", "1")
+    assert list(found["rows"]) == ["plain", "i2i"]
+    assert all(row["wall"] > 0 and row["cpu"] > 0 for row in found["rows"].values())
+
+
+def test_ratios_are_of_medians_and_of_single_rounds() -> None:
+    sys.path.insert(0, str(FOLDER))
+    try:
+        side_by_side = load("side_by_side")
+    finally:
+        sys.path.remove(str(FOLDER))
+    taken = {
+        "a": [side_by_side.Taken(wall, 1.0, wall, None, {}) for wall in (4.0, 6.0, 5.0)],
+        "b": [side_by_side.Taken(wall, 0.5, wall, 0.5, {}) for wall in (2.0, 2.0, 1.0)],
+    }
+    rows = side_by_side.compared(taken)
+    assert rows["a"]["ratio"] == 1.0
+    assert (rows["b"]["ratio"], rows["b"]["ratios"], rows["b"]["cpu_ratio"]) == (2.5, [2.0, 5.0], 2.0)
+    assert any("Others" in line for line in side_by_side.table(rows, "image"))

@@ -1,0 +1,123 @@
+"""The norms are the textbook's by every route, dropout draws for each image, and first weights are as drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from i2i import layers
+from i2i.layers import BatchNorm, Dropout, InstanceNorm, init_normal
+
+
+def pictures(count: int = 3) -> Tensor:
+    return torch.randn(count, 4, 5, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3 + 1
+
+
+def with_gradient(run: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    x = x.clone().requires_grad_()
+    out = run(x)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=out.dtype)
+    (out * weights).sum().backward()
+    assert x.grad is not None
+    return out.detach(), x.grad
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("count", [1, 3])
+def test_instance_norm_is_the_same_by_every_route(count: int, layout: torch.memory_format) -> None:
+    x, norm = pictures(count).to(memory_format=layout), InstanceNorm(4).double()
+    expected, gradient = with_gradient(F.instance_norm, x)
+    trained, trained_gradient = with_gradient(norm, x)
+    with torch.no_grad():
+        run = norm(x)
+    for made in (trained, run):
+        assert (made - expected).abs().max() < 1e-9
+    assert (trained_gradient - gradient).abs().max() < 1e-9
+    assert trained.is_contiguous(memory_format=layout)
+
+
+def test_instance_norm_has_nothing_to_save() -> None:
+    assert not InstanceNorm(4).state_dict()
+
+
+def test_batch_norm_of_one_image_is_instance_norm_in_training_and_when_run() -> None:
+    x, norm = pictures(1), BatchNorm(4).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+
+    def instance(x: Tensor) -> Tensor:
+        return F.instance_norm(x, weight=norm.weight, bias=norm.bias)
+
+    expected, gradient = with_gradient(instance, x)
+    for mode in (True, False):
+        made, made_gradient = with_gradient(norm.train(mode), x)
+        assert (made - expected).abs().max() < 1e-9
+        assert (made_gradient - gradient).abs().max() < 1e-9
+
+
+def test_batch_norm_takes_the_batchs_statistics_in_training_and_each_images_when_run() -> None:
+    x, norm = pictures(), BatchNorm(4).double()
+    assert torch.allclose(norm.train()(x), F.batch_norm(x, None, None, training=True), rtol=0, atol=1e-12)
+    assert torch.allclose(norm.eval()(x), F.instance_norm(x), rtol=0, atol=1e-9)
+    assert set(norm.state_dict()) == {"weight", "bias"}  # and keeps none
+
+
+def test_dropout_in_training_is_torchs_from_the_global_generator() -> None:
+    x, layer = pictures(), Dropout(0.3).train()
+    torch.manual_seed(5)
+    made = layer(x)
+    torch.manual_seed(5)
+    assert torch.equal(made, F.dropout(x, 0.3))
+
+
+def test_dropout_when_run_is_the_identity_or_draws_for_each_image() -> None:
+    x, layer = torch.ones(3, 2, 64, 64), Dropout(0.25).eval()
+    assert layer(x) is x
+    before = torch.random.get_rng_state()
+
+    def run(*seeds: int) -> Tensor:
+        layers.seed_dropout(layer, [torch.Generator().manual_seed(seed) for seed in seeds])
+        return layer(x[: len(seeds)])
+
+    made = run(1, 2, 3)
+    assert torch.equal(made[1:2], run(2))
+    assert not torch.equal(made[0], made[1])
+    assert abs((made == 0).float().mean() - 0.25) < 0.01
+    assert torch.allclose(made[made != 0], torch.tensor(1 / 0.75))  # so that the mean stays
+    assert torch.equal(before, torch.random.get_rng_state())
+    with pytest.raises(ValueError, match="seeded for 2 images, but 3 came"):
+        layers.seed_dropout(layer, [torch.Generator()] * 2)
+        layer(x)
+
+
+def test_test_time_freezes_and_sets_the_mode() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), Dropout(), nn.Sequential(Dropout()))
+    assert layers.test_time(network, "deterministic") is network
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+    network(torch.zeros(1, 1, 2, 2))
+    layers.test_time(network, "paper")
+    with pytest.raises(ValueError, match="seeded for 0 images"):  # forgotten seeds are an error, not silence
+        network(torch.zeros(1, 1, 2, 2))
+
+
+def test_first_weights_are_normal_and_biases_zero() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(64, 64, 4), BatchNorm(4096), nn.ConvTranspose2d(64, 64, 4), nn.BatchNorm2d(4096))
+    assert init_normal(network) is network
+    for layer, mean in zip(network, (0, 1, 0, 1), strict=True):
+        weight = layer.weight.detach()  # type: ignore[operator, union-attr]
+        assert abs(weight.mean() - mean) < 0.002
+        assert abs(weight.std() - 0.02) < 0.001
+        assert not layer.bias.any()  # type: ignore[operator, union-attr]
+    torch.manual_seed(0)
+    init_normal(network, std=0.1)
+    assert abs(network[0].weight.std() - 0.1) < 0.005  # type: ignore[operator, union-attr]
+
+
+def test_norms_without_parameters_are_left_alone() -> None:
+    init_normal(nn.Sequential(InstanceNorm(3), nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 3, 1, bias=False)))
