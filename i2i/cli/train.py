@@ -123,9 +123,18 @@ def run(
         notes=about.notes,
         prepared=about.prepared or "",
     )
-    settings, more = recipe.training, {"device": device, "tensorboard": tensorboard}
     try:
-        trainer = Trainer(game, data, settings, out, a=about.a, b=about.b, origin=origin, **more)
+        trainer = Trainer(
+            game,
+            data,
+            recipe.training,
+            out,
+            a=about.a,
+            b=about.b,
+            origin=origin,
+            device=device,
+            tensorboard=tensorboard,
+        )
         if trainer.ranks != processes:
             raise UserError(f"{processes} processes were asked for, but {trainer.ranks} came up; see `i2i doctor`")
         if trainer.rank == 0:
