@@ -17,12 +17,22 @@ Norm = Callable[[int], nn.Module]
 """channels -> a normalising layer."""
 
 
+def per_image(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """x: [N,C,H,W], each channel of each image normalised by itself, when no gradient is wanted.
+
+    float32 in the plain layout takes torch's own route, which gives the plain network's result to the bit; everything
+    else takes group norm with one group a channel, which keeps channels_last.
+    """
+    if x.dtype == torch.float32 and x.is_contiguous():
+        return F.instance_norm(x, weight=weight, bias=bias, eps=eps)
+    return F.group_norm(x, x.shape[1], weight, bias, eps=eps)
+
+
 class InstanceNorm(nn.Module):
     """Instance norm without parameters or running statistics (Ulyanov et al. 2016), by the route that is fast.
 
-    Three computations of the same value: with a gradient, batch norm of one image at a time, which keeps channels_last
-    and has a fast backward; without, group norm with one group a channel; `F.instance_norm` itself copies
-    channels_last tensors to NCHW and back on every call.
+    Computations of the same value: with a gradient, batch norm of one image at a time, which keeps channels_last and has
+    a fast backward; without, `per_image`. `F.instance_norm` copies channels_last tensors to NCHW and back on every call.
 
     x: [N,C,H,W] with H*W > 1.
     """
@@ -33,7 +43,7 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            return F.group_norm(x, self.channels, eps=self.eps)
+            return per_image(x, None, None, self.eps)
         images = [F.batch_norm(image, None, None, training=True, eps=self.eps) for image in x.split(1)]
         return images[0] if len(images) == 1 else torch.cat(images)
 
@@ -59,7 +69,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
-        return F.group_norm(x, self.channels, self.weight, self.bias, eps=self.eps)
+        return per_image(x, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.channels}"

@@ -162,7 +162,7 @@ def test_a_step_with_a_gradient_that_is_not_finite_is_skipped_and_said(tmp_path:
     class Spoiled(Noise):
         def __getitem__(self, position: int) -> Any:
             pair = super().__getitem__(position)
-            return pair._replace(b=pair.b * float("nan")) if position == 2 else pair
+            return pair._replace(a=pair.a * float("nan")) if position == 2 else pair
 
     with seeded(1):
         game = tiny_pix2pix()

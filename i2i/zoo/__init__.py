@@ -36,7 +36,8 @@ ALLOWED = frozenset(
 LARGEST = 4096  # no width, depth or number of blocks of a real network is larger; a hostile one would never finish
 HERE = Path(__file__).parent
 WEIGHTS = HERE / "weights"
-SAMPLES = {"street map": "street_maps", "aerial photograph": "aerial_photographs"}  # what a card says goes in -> folder of samples that ship
+SAMPLES = {"street map": "street_maps", "aerial photograph": "aerial_photographs"}
+"""What a card says goes in -> the folder of samples that ship."""
 
 
 def names() -> list[str]:
