@@ -3,7 +3,7 @@
     python benchmarks/reproduce.py [pix2pix-aerial2map-small ...] [--stop-at 2000]
 
 On the hardware, threads and build that the card names, the terms agree to the printed digits; elsewhere the
-mean of each term over the stretch agrees within 5 %. Exit code 0 where the first or the second holds, and it says which.
+mean of each term over the stretch agrees within 5 %. Exit code 0 where either holds; it says which.
 """
 
 from __future__ import annotations

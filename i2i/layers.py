@@ -31,8 +31,8 @@ def per_image(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float)
 class InstanceNorm(nn.Module):
     """Instance norm without parameters or running statistics (Ulyanov et al. 2016), by the route that is fast.
 
-    Computations of the same value: with a gradient, batch norm of one image at a time, which keeps channels_last and has
-    a fast backward; without, `per_image`. `F.instance_norm` copies channels_last tensors to NCHW and back on every call.
+    Two ways to the same value: with a gradient, batch norm of one image at a time, which keeps channels_last and has a
+    fast backward; without, `per_image`. `F.instance_norm` copies channels_last tensors to NCHW and back on every call.
 
     x: [N,C,H,W] with H*W > 1.
     """
