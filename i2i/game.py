@@ -153,6 +153,9 @@ class Card:
     def __post_init__(self) -> None:
         if self.mode not in self.modes:
             raise ValueError(f"card: mode '{self.mode}' is none of {', '.join(self.modes)}")
+        for low, high in self.value_range:
+            if not -1e6 < low < high < 1e6:  # finite, too
+                raise ValueError(f"card: {low} to {high} is no range of values")
 
 
 class Export(NamedTuple):

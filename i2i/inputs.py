@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from i2i import images
+from i2i.data.folders import advice, walk
 from i2i.errors import UserError
 
 __all__ = ["Job", "parse_shard", "plan"]
@@ -124,7 +125,8 @@ def expand(given: str, out: Path, several: bool) -> Iterator[tuple[str, str]]:
     elif path.is_dir():
         names = sorted(scan(path, out))
         if not names:
-            raise UserError(f"{given} holds no picture; its files end in none of .png, .jpg, .tif, .webp, ...")
+            raise UserError(f"{given} holds no picture; put files there that end in .png, .jpg, .tif, .webp, ..., or "
+                            "name another folder")  # fmt: skip
         top = Path(path.resolve().name) if several else Path()
         for name in names:
             yield str(path / name), (top / name).as_posix()
@@ -134,28 +136,21 @@ def expand(given: str, out: Path, several: bool) -> Iterator[tuple[str, str]]:
         matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())
         matches = [match for match in matches if Path(match).suffix.lower() in images.SUFFIXES]
         if not matches:
-            raise UserError(f"nothing matches {given}")
+            raise UserError(f"no picture matches {given}; check the pattern, and keep it in quotes")
         fixed = Path(given[: GLOB.search(given).start()] + "x").parent  # type: ignore[union-attr]
         for match in matches:
             yield match, Path(match).relative_to(fixed).as_posix()
     else:
-        raise UserError(f"there is no file or folder {given}")
+        raise UserError(f"there is no file or folder {given or 'of no name'}; {advice(path)}")
 
 
 def scan(folder: Path, out: Path) -> Iterator[str]:
-    """Paths of pictures under `folder`, relative to it; not hidden ones, nor those under the output folder."""
-    seen: set[str] = set()
-    skipped = out.resolve()
-    for top, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(top)
-        if real in seen or (Path(real) == skipped and skipped != folder.resolve()):
-            folders.clear()  # a link that leads back up, or results of an earlier run
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in images.SUFFIXES:
-                yield Path(top, name).relative_to(folder).as_posix()
+    """Paths of pictures under `folder`, relative to it; not hidden ones, nor results of an earlier run in `out`."""
+    real, skipped = folder.resolve(), out.resolve()
+    above = frozenset(real.parents) | (frozenset() if skipped == real else {skipped})
+    for path in walk(folder, above):
+        if path.suffix.lower() in images.SUFFIXES:
+            yield path.relative_to(folder).as_posix()
 
 
 def named(found: list[tuple[str, str]], root: Path, format: str | None, suffix: str) -> tuple[list[Job], list[str]]:

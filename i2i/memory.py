@@ -120,12 +120,39 @@ def free_memory(device: torch.device) -> int | None:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return None
-    group = Path("/sys/fs/cgroup")
+    return max(0, min([free, *group_limits(), *own_limit()]))
+
+
+def group_limits(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
+    """Bytes left in each control group (version 2) this process is in; file caches count as free, as they are."""
     try:
-        limit, used = (group / "memory.max").read_text().strip(), (group / "memory.current").read_text()
-        return min(free, int(limit) - int(used)) if limit != "max" else free
-    except (OSError, ValueError):
-        return free
+        inside = next(line[3:] for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        inside = "/"
+    here = root / inside.strip("/")  # in a container the path may be the host's, which is not there
+    for group in [here, *here.parents]:
+        if not group.is_relative_to(root):
+            return
+        try:
+            limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
+            if limit == "max":
+                continue
+            facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            yield int(limit) - used + int(facts.get("inactive_file", 0))
+        except (OSError, ValueError):
+            continue
+
+
+def own_limit() -> Iterator[int]:
+    """Bytes of address space left to this process, where `ulimit -v` bounds it."""
+    try:
+        import resource
+
+        soft, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if soft != resource.RLIM_INFINITY:
+            yield soft - int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except (ImportError, OSError, ValueError):  # no such limits on Windows
+        return
 
 
 def resident() -> int:

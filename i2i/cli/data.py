@@ -70,6 +70,8 @@ def cache(
 
     if size < 1:
         raise UserError(f"size {size} must be at least 1 pixel")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; name the file to write with -o")
     if out.exists() and not overwrite:
         raise UserError(f"{out} is there already; choose another name, or replace it with --overwrite")
     root = find(source)

@@ -13,6 +13,7 @@ picture's bytes: WebP has none), `names` (uint8, a JSON list of the items' names
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -149,8 +150,12 @@ def pack(
                 os.fsync(file.fileno())
         part.replace(path)
     except OSError as failure:
+        full = failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        mend = "free some space" if full else "choose another place with -o"
         reason = failure.strerror or failure
-        raise UserError(f"{path} cannot be written ({reason}); nothing was kept", code=1) from failure
+        raise UserError(
+            f"{path} cannot be written ({reason}); nothing was kept, {mend}", code=1 if full else 2
+        ) from failure
     finally:
         with suppress(OSError):
             part.unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 from i2i import images
 from i2i.errors import UserError
 
-__all__ = ["find", "pair", "read_pixels", "read_size", "scan"]
+__all__ = ["advice", "find", "pair", "read_pixels", "read_size", "scan", "walk"]
 
 ORIENTATION = 0x0112  # EXIF: from 5 on, height and width change places
 
@@ -23,25 +24,39 @@ logger = logging.getLogger(__name__)
 
 
 def find(path: str | os.PathLike[str]) -> Path:
-    """The folder or file at `path`: under the current folder, else under $I2I_DATA.
+    """The folder or file at `path`: under the current folder, else under its `datasets`, else under $I2I_DATA.
 
-    Raises UserError naming both places if it is in neither.
+    Raises UserError naming all places if it is in none of them.
     """
     wanted = Path(path).expanduser()
+    if not os.fspath(path):
+        raise UserError("the name of a folder is empty; write its path")
     if wanted.exists():
         return wanted
     if wanted.is_absolute():
-        raise UserError(f"there is no file or folder {wanted}; check the path")
+        raise UserError(f"there is no file or folder {wanted}; {advice(wanted)}")
     home = os.environ.get("I2I_DATA")
+    for place in [Path("datasets"), *([Path(home).expanduser()] if home else [])]:
+        if (place / wanted).exists():
+            return place / wanted
     if not home:
         raise UserError(
-            f"there is no '{wanted}' in {Path.cwd()}; set I2I_DATA to the folder that holds your data sets, "
-            "or write the whole path"
+            f"there is no '{wanted}' in {Path.cwd()} or its folder datasets; set I2I_DATA to the folder that holds "
+            f"your data sets, or {advice(wanted)}"
         )
-    there = Path(home).expanduser() / wanted
-    if there.exists():
-        return there
-    raise UserError(f"there is no '{wanted}' in {Path.cwd()}, nor in {home} (I2I_DATA); check the path")
+    raise UserError(
+        f"there is no '{wanted}' in {Path.cwd()}, its folder datasets, or {home} (I2I_DATA); {advice(wanted)}"
+    )
+
+
+def advice(missing: Path) -> str:
+    """What to do about a path that is not there: the name beside it that was probably meant, or to check it."""
+    try:
+        beside = [entry.name for entry in missing.parent.iterdir()]
+    except OSError:
+        beside = []
+    near = get_close_matches(missing.name, beside, 1)
+    return f"did you mean {missing.parent / near[0]}?" if near else "check the path"
 
 
 def scan(folder: str | os.PathLike[str]) -> list[Path]:
@@ -52,23 +67,32 @@ def scan(folder: str | os.PathLike[str]) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name a folder of pictures")
-    found = [path for path in walk(folder, frozenset()) if path.suffix.lower() in images.SUFFIXES]
+    found = [path for path in walk(folder) if path.suffix.lower() in images.SUFFIXES and path.is_file()]
     if not found:
         raise UserError(f"{folder} holds no pictures; put .jpg, .png or .tif files there, or name another folder")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def walk(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Files below `folder`; links are followed, but never to a folder that `folder` lies in: that would have no end."""
+def walk(folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
+    """Files below `folder` that are not hidden, dangling links included; links are followed, but never to a folder that
+    `folder` lies in (one of `above`, all its parents unless given): that would have no end.
+
+    Raises UserError where a folder cannot be listed.
+    """
     real = folder.resolve()
+    above = frozenset(real.parents) if above is None else above
     if real in above:
         return
-    for entry in sorted(folder.iterdir()):
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be listed: {error.strerror}; change that or name another") from None
+    for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             continue
         if entry.is_dir():
             yield from walk(entry, above | {real})
-        elif entry.is_file():
+        else:
             yield entry
 
 

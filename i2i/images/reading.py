@@ -7,6 +7,7 @@ import io
 import re
 import stat
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -61,7 +62,8 @@ def read(source: str | Path | bytes, *, keep_truncated: bool = False, name: str 
     except (Image.DecompressionBombError, TooLarge) as error:
         size = re.search(r"\((\d+) pixels\)", str(error))
         count = f"{int(size[1]) / 1e6:,.0f} million pixels are" if size else "that is"
-        raise UserError(f"{name}: {count} too many; at most {LARGEST // 10**6} million are read", code=1) from None
+        raise UserError(f"{name}: {count} too many; at most {LARGEST // 10**6} million are read, scale it down",
+                        code=1) from None  # fmt: skip
     except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
         if isinstance(error, OSError | SyntaxError) and "truncated" in str(error).lower():
             if keep_truncated:
@@ -81,11 +83,13 @@ def read_bytes(path: Path) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path}: this is no regular file", code=1)
+            raise UserError(f"{path}: this is no regular file; pipe it into - instead", code=1)
         if status.st_size > LARGEST_FILE:
             raise UserError(f"{path}: {status.st_size / 1e9:.1f} GB are too many; at most 1 GB is read", code=1)
         return path.read_bytes()
     except OSError as error:
+        if path.is_symlink() and not path.exists():
+            raise UserError(f"{path}: this link leads nowhere", code=1) from None
         raise UserError(f"{path}: {error.strerror or error}", code=1) from None
 
 
@@ -108,6 +112,8 @@ def read_truncated(data: bytes, name: str) -> Picture:
 def decode(data: bytes) -> Picture:
     """The picture in `data`. Raises what Pillow raises, and TooLarge."""
     with Image.open(io.BytesIO(data), formats=READ) as image:
+        if image.format == "PNG" and not sound(data):
+            raise ValueError("the checksum of its pixels is wrong")
         if image.width * image.height > LARGEST:
             raise TooLarge(f"({image.width * image.height} pixels)")
         wide = wide_kind(image)  # before load(), which forgets how the pixels are stored
@@ -120,6 +126,20 @@ def decode(data: bytes) -> Picture:
             if getattr(image, "is_animated", False):
                 picture = replace(picture, notes=(*picture.notes, "of several frames the first was taken"))
     return picture
+
+
+def sound(png: bytes) -> bool:
+    """Whether the checksums of a PNG's pixel data are right, as far as the file goes. Pillow does not look at them."""
+    at, size = 8, len(png)
+    while at + 12 <= size:
+        end = at + 8 + int.from_bytes(png[at : at + 4], "big")
+        kind = png[at + 4 : at + 8]
+        if kind == b"IEND" or end + 4 > size:
+            break
+        if kind == b"IDAT" and zlib.crc32(memoryview(png)[at + 4 : end]) != int.from_bytes(png[end : end + 4], "big"):
+            return False
+        at = end + 4
+    return True
 
 
 def wide_kind(image: Image.Image) -> str:
