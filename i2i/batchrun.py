@@ -30,9 +30,11 @@ __all__ = ["Outcome", "Report", "Settings", "run"]
 IN_FLIGHT = 256 << 20  # bytes of decoded pictures that may wait for the network
 SHEET = 24  # pairs on the contact sheet
 THUMB = 256  # their height in pixels
-FATAL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up", errno.EROFS: "it is read-only",
-         errno.EACCES: "writing there is not allowed", errno.EPERM: "writing there is not allowed",
-         errno.EFBIG: "the file-size limit is reached"}  # fmt: skip
+FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "the file-size limit is reached"}  # fmt: skip
+FATAL = FULL | {errno.EROFS: "it is read-only", errno.EACCES: "writing there is not allowed",
+                errno.EPERM: "writing there is not allowed", errno.EIO: "the disk reports an error",
+                errno.EMFILE: "too many files are open", errno.ENFILE: "too many files are open"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,15 @@ def run(
     started = time.monotonic()
     parse_shard(settings.shard)
     jobs, renamed = plan(inputs, out, format=settings.format, suffix=settings.suffix)
-    for sentence in renamed:
-        say(sentence)
     first, parts = settings.shard
     jobs = jobs[first - 1 :: parts]
     report = Report(out=str(out), renamed=renamed)
     ready = prepare(jobs, out, settings)
+    card = engine.card  # said only now: a request that is wrong gets one sentence
+    source = getattr(engine.generator, "source", "the generator")
+    say(f"{source}: {card.a} -> {card.b}; {engine.mode} mode, {engine.precision} on {engine.device}")
+    for sentence in renamed:
+        say(sentence)
     total = len(jobs)
     done = 0
 
@@ -193,10 +198,14 @@ def stored(action: Callable[[], Any], path: Path, *, code: int = 1) -> None:
     try:
         action()
     except OSError as error:
-        why = FATAL.get(error.errno or 0, (error.strerror or str(error)).lower())
-        advice = "free some space and run again with --skip-existing" if error.errno in (
-            errno.ENOSPC, errno.EDQUOT) else "choose another folder with -o"  # fmt: skip
-        raise UserError(f"cannot write {path}: {why}; {advice}", code=code) from None
+        raise UserError(unwritable(error, path), code=code) from None
+
+
+def unwritable(error: OSError, path: Path) -> str:
+    """The sentence for an output that cannot be written."""
+    why = FATAL.get(error.errno or 0, (error.strerror or str(error)).lower())
+    full = "free some space and run again with --skip-existing"
+    return f"cannot write {path}: {why}; {full if error.errno in FULL else 'choose another folder with -o'}"
 
 
 def decoded(
@@ -230,11 +239,22 @@ def decode(job: Job, settings: Settings, stdin: IO[bytes] | None) -> Work:
         return Work(job)
     try:
         if job.source == "-":
-            data = (stdin or sys.stdin.buffer).read()
+            data = standard_input(stdin)
             return Work(job, images.read(data, keep_truncated=settings.keep_truncated))
         return Work(job, images.read(job.source, keep_truncated=settings.keep_truncated))
     except UserError as error:
         return Work(job, error=error)
+
+
+def standard_input(stdin: IO[bytes] | None) -> bytes:
+    """All of it, up to what is read of a file. Raises UserError where there is none."""
+    source = stdin or getattr(sys.stdin, "buffer", None)
+    if source is None:
+        raise UserError("standard input is closed; pipe a picture into it, or name a file", code=1)
+    data: bytes = source.read(images.LARGEST_FILE + 1)
+    if len(data) > images.LARGEST_FILE:
+        raise UserError("standard input: more than 1 GB came; at most 1 GB is read", code=1)
+    return data
 
 
 def translated(engine: Engine, group: list[Work]) -> Iterator[tuple[Work, Picture | None]]:
@@ -268,26 +288,29 @@ def deliver(
     except UserError as error:
         return Outcome(job.source, "failed", reason=f"{job.source}: {error}"), None
     target = job.target(format)
-    if target is None:
-        out = stdout or sys.stdout.buffer
-        out.write(data)
-        out.flush()
-    else:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            images.save(data, target)
-        except OSError as error:
-            if error.errno in FATAL:
-                raise UserError(f"cannot write {target}: {FATAL[error.errno or 0]}; mend that and run again with "
-                                "--skip-existing", code=1) from None  # fmt: skip
-            return Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"), None
     thumb = None
-    if settings.compare and target is not None:
-        beside = job.root / "compare" / target.relative_to(job.root)
-        pair, beside = images.side_by_side(work.picture, result), beside.with_name(beside.name + ".png")
-        beside.parent.mkdir(parents=True, exist_ok=True)
-        stored(lambda: images.write(pair, beside), beside)
-        thumb = images.side_by_side(work.picture, result, height=THUMB) if want_thumb else None
+    try:
+        if target is None:
+            out = stdout or sys.stdout.buffer
+            out.write(data)
+            out.flush()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if settings.compare:  # before the result, whose name tells a later run that all of this is done
+                beside = job.root / "compare" / target.relative_to(job.root)
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                pair = images.side_by_side(work.picture, result)
+                images.write(pair, beside.with_name(beside.name + ".png"))
+                thumb = images.side_by_side(work.picture, result, height=THUMB) if want_thumb else None
+            images.save(data, target)
+    except BrokenPipeError:
+        raise  # the reader has gone: nothing to say
+    except OSError as error:
+        if target is None:
+            raise UserError(f"cannot write to standard output: {error.strerror}; name a file with -o", code=1) from None
+        if error.errno in FATAL:
+            raise UserError(unwritable(error, target), code=1) from None
+        return Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"), None
     notes = tuple(dict.fromkeys([*result.notes, *([note] if note else []), *notes]))
     size = (result.pixels.shape[1], result.pixels.shape[0])
     return Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size), thumb

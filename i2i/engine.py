@@ -93,7 +93,7 @@ class Engine:
         if card.kind != "image":
             raise UserError(f"this generator takes a {card.kind}, not an image; it cannot translate")
         if mode is not None and mode not in card.modes:
-            raise UserError(f"this generator has no mode '{mode}'; it has {' and '.join(card.modes)}")
+            raise UserError(f"this generator has no mode '{mode}'; take {' or '.join(card.modes)}")
         if batch is not None and batch < 1:
             raise UserError(f"a batch of {batch} holds no image; take 1 or more")
         self.card = card
@@ -139,17 +139,23 @@ class Engine:
         image: PIL; numpy [H,W] or [H,W,C] in uint8, uint16 or float in [0,1]; a tensor [C,H,W] or [N,C,H,W] in the
         card's input range. Any height and width. PIL and integer numpy images keep their alpha.
 
-        Raises UserError where the network cannot take the image.
+        Raises UserError where the network cannot take the image, TypeError for what is none.
         """
         if isinstance(image, Image.Image):
             return images.to_pil(self.picture(images.from_pil(image)))
         if isinstance(image, Tensor):
             batch = image if image.ndim == 4 else image[None]
-            if image.ndim not in (3, 4) or batch.shape[1] != self.card.channels[0]:
+            if image.ndim not in (3, 4) or batch.shape[1] != self.card.channels[0] or 0 in image.shape:
                 raise UserError(f"the network takes tensors [N,{self.card.channels[0]},H,W], not {list(image.shape)}")
+            if not image.is_floating_point():
+                low, high = self.card.value_range[0]
+                raise UserError(f"a tensor holds floats in [{low:g}, {high:g}], not {image.dtype}; scale it, or give "
+                                "a numpy array")  # fmt: skip
             found = [raised(result) for result in self.attempt(list(batch))]
             out = torch.stack(found).to(image.device, image.dtype)
             return out if image.ndim == 4 else out[0]
+        if not isinstance(image, np.ndarray):
+            raise TypeError(f"an image is a PIL image, a numpy array or a tensor, not {type(image).__name__}")
         if image.ndim == 3 and image.shape[2] in (2, 4) and image.shape[2] != self.card.channels[0]:
             color = image[..., 0] if image.shape[2] == 2 else image[..., :3]
             if np.issubdtype(image.dtype, np.floating):
@@ -242,7 +248,10 @@ class Engine:
                 found = self.forward(network, items, size, DTYPES[precision])
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
-                raise
+                height, width = items[0].size
+                why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+                raise UserError(f"the network failed on an image of {width} x {height} pixels ({why}); look at the "
+                                "card of the model with `i2i models show`", code=1) from error  # fmt: skip
             if len(items) > 1:
                 return None
             height, width = items[0].size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
@@ -78,11 +79,15 @@ class Journal:
         os.replace(temporary, self.path)
 
     def line(self, **facts: Any) -> None:
-        """Append one line and flush it."""
+        """Append one line and flush it; terms that are not finite become null, which JSON can say."""
+        if "terms" in facts:
+            facts["terms"] = {name: value if math.isfinite(value) else None for name, value in facts["terms"].items()}
         with self.path.open("a") as file:
-            file.write(json.dumps(facts) + "\n")
+            file.write(json.dumps(facts, allow_nan=False) + "\n")
         if self.writer and "terms" in facts:
             for name, value in facts["terms"].items():
+                if value is None:
+                    continue
                 self.writer.add_scalar(name, value, facts["images"])
             self.writer.flush()
 

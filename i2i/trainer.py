@@ -231,7 +231,9 @@ class Trainer:
                 with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
                     terms = seat.wrapped(loss, lane.batch, lane.made)
                 total = torch.stack([wide(term) for term in terms.values()]).sum()
-                seat.scaler.scale(total / len(lanes)).backward()
+                # a loss that is not finite can still have a gradient that is (|x - nan| has 0): make all of it nan
+                gate = torch.where(torch.isfinite(total.detach()), 1.0, torch.nan)
+                seat.scaler.scale(total * gate / len(lanes)).backward()
             buffers.after_lane()
             for name, term in terms.items():
                 self.means.note(f"{player.name}/{name}", term)
@@ -314,7 +316,7 @@ class Trainer:
         """Ctrl-C and SIGTERM finish the step and save; a second one ends at once."""
 
         def stop(number: int, frame: object) -> None:
-            if self.stopping:
+            if self.stopping and self.ranks == 1:  # a launcher repeats what the terminal has sent to its ranks already
                 raise KeyboardInterrupt
             self.stopping = "interrupted"
 
@@ -501,6 +503,23 @@ class Trainer:
             self.enter(index)
         self.clock, self.seconds = clock, facts["seconds"]
         self._check(facts)
+        try:
+            self._restore(groups, facts)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.out} holds a training of other networks than the recipe's; name another folder with --out, or "
+                f"continue with the recipe it began with ({self.out / 'recipe.yaml'})"
+            ) from error
+        mine = {k: v for k, v in groups["game"].items() if self._holder(k) == self.rank or not k.startswith("lane/")}
+        self.game.load_state({key: tensor.to(self.device) for key, tensor in mine.items()})
+        share = {name: pair if self.rank == 0 else pair * 0 for name, pair in groups["means"].items()}
+        self.means.load(share)  # they are summed over ranks when read
+        if self.rank == 0:
+            self.journal.rewind(clock.images)
+        self.say(f"continuing {self.out} at image {clock.images:,}")
+
+    def _restore(self, groups: Mapping[str, Mapping[str, Tensor]], facts: Mapping[str, Any]) -> None:
+        """Weights, averages, optimizers and scalers as a checkpoint has them."""
         for name, seat in (self.retired | self.seats).items():
             seat.player.nets.load_state_dict(_under(name, groups["players"]))
             if seat.average is not None:
@@ -512,13 +531,6 @@ class Trainer:
                 slots.setdefault(int(place), {})[slot] = _laid_out_like(seat.parameters[int(place)], value)
             seat.optimizer.load_state_dict({**seat.optimizer.state_dict(), "state": slots})
             seat.scaler.load_state_dict(facts["scalers"][name])
-        mine = {k: v for k, v in groups["game"].items() if self._holder(k) == self.rank or not k.startswith("lane/")}
-        self.game.load_state({key: tensor.to(self.device) for key, tensor in mine.items()})
-        share = {name: pair if self.rank == 0 else pair * 0 for name, pair in groups["means"].items()}
-        self.means.load(share)  # they are summed over ranks when read
-        if self.rank == 0:
-            self.journal.rewind(clock.images)
-        self.say(f"continuing {self.out} at image {clock.images:,}")
 
     def _check(self, facts: Mapping[str, Any]) -> None:
         """Say what keeps this resume from being bitwise; refuse what would make it another training."""

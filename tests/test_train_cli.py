@@ -144,7 +144,7 @@ def test_a_finished_run_does_nothing_more() -> None:
 def test_a_time_limit_stops_and_says_so() -> None:
     start = time.monotonic()
     said = run("-q", "--time-limit", "0.3s", "training.images=1_000_000")
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 60
     assert said.splitlines()[-2].endswith("of 1,000,000 images; the same command continues (time-limit)")
     assert States(Path("runs/tiny/state")).saved()
 
@@ -262,11 +262,11 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_when_there_is_room(
 def test_an_interrupt_saves_says_so_and_the_same_command_continues() -> None:
     process = started("-q", "training.images=1_000_000", "training.log_every=1")
     journal = Path("runs/tiny/journal.jsonl")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not (journal.exists() and len(journal.read_text()) > 0) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=180)
     assert process.returncode == 130, said
     assert "the same command continues (interrupted)" in out
     assert said.strip().splitlines()[-1] == "i2i: interrupted"

@@ -93,7 +93,7 @@ def test_inputs_of_one_name_are_kept_apart(engine: Engine, tmp_path: Path) -> No
     said: list[str] = []
     batchrun.run(engine, [str(folder)], tmp_path / "out", Settings(format="png"), say=said.append)
     assert tree(tmp_path / "out") == ["a.jpg.png", "a.png.png", "b.png"]
-    assert len(said) == 2 and "shares its name" in said[0]
+    assert len(said) == 3 and "shares its name" in said[1]  # the first says which model runs
     both = [str(draw(tmp_path / "p", "a.png") / "a.png"), str(draw(tmp_path / "q", "a.png") / "a.png")]
     assert len({job.name for job in plan(both, tmp_path / "out", format=None, suffix="")[0]}) == 2
 

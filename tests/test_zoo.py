@@ -61,7 +61,7 @@ def refusal(model: str | Path) -> str:
     start = time.monotonic()
     with pytest.raises(UserError) as caught:
         zoo.load_generator(model)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     said = str(caught.value)
     assert "\n" not in said.strip()
     return said

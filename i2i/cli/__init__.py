@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some inputs failed, 2 the request itself is wrong, 130
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import sys
 from difflib import get_close_matches
@@ -41,6 +42,9 @@ QUIET = {
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # the machine's fault, not the program's
 
 
 class LazyGroup(click.Group):
@@ -101,10 +105,15 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         error.show()
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        print("i2i: interrupted", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":  # of several processes that train together, one says it
+            print("i2i: interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        # whatever is still buffered would raise again at exit
+    except OSError as error:
+        if error.errno in FULL:
+            print(f"i2i: {error.filename or 'standard output'} cannot be written: {error.strerror}", file=sys.stderr)
+        elif not isinstance(error, BrokenPipeError):  # a reader that has gone needs no word
+            raise
+        # whatever is still buffered for a full or closed standard output would raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import logging
 import os
 import re
 import subprocess
@@ -85,10 +87,22 @@ def train(
 
 def start(processes: int, device: str) -> int:
     """This very command under torch.distributed.run, which starts the ranks; returns its exit code."""
-    environment = os.environ | ({"ACCELERATE_USE_CPU": "true"} if device == "cpu" else {})
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.call([*command, "-m", "i2i", *sys.argv[1:]], env=environment)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as launch
+
+    if device == "cpu":
+        os.environ["ACCELERATE_USE_CPU"] = "true"
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks say themselves what is wrong
+    try:
+        launch(["--standalone", f"--nproc-per-node={processes}", "-m", "i2i", *sys.argv[1:]])
+    except ChildFailedError as error:
+        first = min(error.failures.values(), key=lambda failure: failure.timestamp)
+        return first.exitcode if first.exitcode > 0 else 1
+    except SignalException:
+        return 130
+    return 0
 
 
 def run(
@@ -138,6 +152,8 @@ def run(
         if trainer.ranks != processes:
             raise UserError(f"{processes} processes were asked for, but {trainer.ranks} came up; see `i2i doctor`")
         if trainer.rank == 0:
+            for line in changes(kept, recipe.text()):
+                click.echo(line, err=True)
             kept.write_text(recipe.text())
         why = trainer.run(stop_at=stop_at, time_limit=time_limit, quiet=quiet)
     except OSError as error:
@@ -148,6 +164,20 @@ def run(
             "with --out, and run the command again",
             code=1,
         ) from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        if "out of memory" in first or "can't allocate memory" in first:
+            raise UserError(
+                f"out of memory with {trainer.lane} images at once; set training.lane to a smaller divisor of "
+                f"training.batch, or a smaller data.crop, and name a new folder with --out ({first})",
+                code=1,
+            ) from error
+        if trainer.clock.images:
+            raise
+        raise UserError(
+            f"the networks do not fit the data or one another: {first}; compare channels, depth and sizes under `game` "
+            "with data.channels and data.crop"
+        ) from error
     if trainer.rank == 0:
         again = "" if why == "done" else f"; the same command continues ({why})"
         click.echo(f"{trainer.clock.images:,} of {recipe.training.images:,} images{again}")
@@ -155,6 +185,15 @@ def run(
     trainer.close()
     if why == "interrupted":
         raise KeyboardInterrupt
+
+
+def changes(kept: Path, text: str) -> list[str]:
+    """What to say where a run is continued with another recipe than the one it kept."""
+    if not kept.exists() or kept.read_text() == text:
+        return []
+    lines = difflib.unified_diff(kept.read_text().splitlines(), text.splitlines(), n=0, lineterm="")
+    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return [f"the recipe has changed since this run was last continued ({kept}):", *changed]
 
 
 def commit() -> str:

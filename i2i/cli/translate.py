@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["translate"]
 
 EVERY = 5.0  # seconds between plain progress lines
+FORMATS = ["png", "jpeg", "jpg", "webp", "tiff", "tif", "avif", "jp2", "bmp", "ppm"]
+ALIASES = {"jpg": "jpeg", "tif": "tiff"}
 
 
 def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[int, int]:
@@ -33,10 +35,10 @@ def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[i
 
 
 @click.command()
-@click.option("-m", "--model", required=True, help="family/name, a generator file, or hf://user/repository.")
+@click.option("-m", "--model", default=None, help="family/name, a generator file, or hf://user/repository.")
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-o", "--out", default=None, help="Folder, file, or - for standard output [default: translated].")
-@click.option("--format", type=click.Choice(["png", "jpeg", "webp", "tiff", "avif", "jp2", "bmp", "ppm"]),
+@click.option("--format", type=click.Choice(FORMATS, case_sensitive=False),
               help="Of the results [default: each input's, or png where that cannot hold the result].")  # fmt: skip
 @click.option("--quality", type=click.IntRange(1, 100), help="Of jpeg, webp and avif [default: 95].")
 @click.option("--suffix", default="", help="Put after each name's stem: _fake makes a_fake.png of a.png.")
@@ -56,7 +58,7 @@ def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[i
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per input on standard output, and a summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 def translate(
-    model: str,
+    model: str | None,
     inputs: tuple[str, ...],
     out: str | None,
     format: str | None,
@@ -84,6 +86,9 @@ def translate(
     """
     from i2i.cli import tune_allocator
 
+    if not model:
+        raise UserError("which model? name it, as in `i2i translate --model pix2pix map2aerial photos/`; "
+                        "`i2i models list` lists those that ship")  # fmt: skip
     if overwrite and skip_existing:
         raise UserError("--overwrite and --skip-existing exclude each other; take one of them")
     if "/" in suffix or "\\" in suffix:
@@ -106,13 +111,13 @@ def translate(
     out = out or ("-" if chosen == ["-"] else "translated")
     if out == "-" and as_json:
         raise UserError("--json and the picture itself cannot both go to standard output; name a file with -o")
+    if out == "-" and sys.stdout.isatty():
+        raise UserError("a picture would fill the terminal; name a file with -o, or pipe it on")
     if out == "-" and compare:
         raise UserError("--compare writes files; name a folder with -o")
     engine = Engine(generator, device=device, precision=precision, mode=mode, seed=seed, batch=batch, say=say)
-    card = engine.card
-    say(f"{model}: {card.a} -> {card.b}; {engine.mode} mode, {engine.precision} on {engine.device}")
     settings = batchrun.Settings(
-        format=format,
+        format=ALIASES.get(format or "", format),
         quality=quality,
         suffix=suffix,
         existing="skip" if skip_existing else "overwrite" if overwrite else "refuse",
@@ -120,18 +125,21 @@ def translate(
         shard=shard,
         compare=compare,
     )
-    with progress(quiet) as step:
 
-        def tell(outcome: Outcome, done: int, total: int) -> None:
-            step(outcome, done, total)
-            if as_json:
-                click.echo(json.dumps({**vars(outcome)}, ensure_ascii=False))
-            elif outcome.status == "written" and outcome.output and not quiet:
-                click.echo(outcome.output)
+    def line(outcome: Outcome) -> str:
+        """What standard output gets to read of an outcome."""
+        if as_json:
+            return json.dumps(vars(outcome))  # as ASCII: a file's name need not be UTF-8
+        return outcome.output or "" if outcome.status == "written" and not quiet else ""
 
-        report = batchrun.run(engine, chosen, out, settings, tell=tell, say=say)
+    try:
+        with progress(quiet, line) as tell:
+            report = batchrun.run(engine, chosen, out, settings, tell=tell, say=say)
+    except KeyboardInterrupt:
+        say("the same command with --skip-existing does the rest")
+        raise
     if as_json:
-        click.echo(json.dumps({"summary": report.dict()}, ensure_ascii=False))
+        click.echo(json.dumps({"summary": report.dict()}))
     say(summary(report))
     return 1 if report.failed else 0
 
@@ -139,7 +147,7 @@ def translate(
 def summary(report: Report) -> str:
     """The last line."""
     parts = [f"{report.written} written"]
-    parts += [f"{report.skipped} were there already"] if report.skipped else []
+    parts += [f"{report.skipped} {'was' if report.skipped == 1 else 'were'} there already"] if report.skipped else []
     parts += [f"{report.failed} failed"] if report.failed else []
     rate = f", {speed(report.written, report.seconds)}" if report.written > 1 else ""
     where = "" if report.out == "-" else f" to {report.out}"
@@ -157,11 +165,9 @@ Step = Callable[["Outcome", int, int], None]
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[Step]:
-    """What shows each outcome on standard error: a bar on a terminal, a line every few seconds elsewhere.
-
-    Failures are always named.
-    """
+def progress(quiet: bool, line: Callable[[Outcome], str]) -> Iterator[Step]:
+    """What shows each outcome: its `line` on standard output, if it is not empty; on standard error its failure and
+    notes, and a bar on a terminal, or a line every few seconds elsewhere."""
 
     def fail(outcome: Outcome) -> str:
         return f"failed: {outcome.reason}" if outcome.status == "failed" else ""
@@ -174,8 +180,10 @@ def progress(quiet: bool) -> Iterator[Step]:
 
         def plain(outcome: Outcome, done: int, total: int) -> None:
             nonlocal last
-            for line in filter(None, (fail(outcome), note(outcome))):
-                click.echo(line, err=True)
+            for sentence in filter(None, (fail(outcome), note(outcome))):
+                click.echo(sentence, err=True)
+            if text := line(outcome):
+                click.echo(text)
             now = time.monotonic()
             if not quiet and now - last >= EVERY and done < total:
                 last, left = now, (now - started) / done * (total - done)
@@ -188,12 +196,16 @@ def progress(quiet: bool) -> Iterator[Step]:
 
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
+    shared = sys.stdout.isatty()  # then what goes to standard output must not be written into the bar
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as bar:
         task, started = bar.add_task("", total=None, rate=""), time.monotonic()
 
         def live(outcome: Outcome, done: int, total: int) -> None:
-            for line in filter(None, (fail(outcome), note(outcome))):
-                console.print(line, markup=False, highlight=False)
+            text = line(outcome)
+            for sentence in filter(None, (fail(outcome), note(outcome), text if shared else "")):
+                console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+            if text and not shared:
+                click.echo(text)
             bar.update(task, completed=done, total=total, rate=speed(done, time.monotonic() - started))
 
         yield live

@@ -86,7 +86,7 @@ def walk(folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(f"the folder {folder} cannot be listed: {error.strerror}; change that or name another") from None
+        raise UserError(f"the folder {folder} cannot be listed: {error.strerror}; mend that or name another") from None
     for entry in entries:
         if entry.name.startswith((".", "__MACOSX")):
             continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from i2i.images.picture import FORMATS, SUFFIXES, Picture, sheet, side_by_side, to_pil
-from i2i.images.reading import from_pil, read
+from i2i.images.reading import LARGEST_FILE, from_pil, read
 from i2i.images.writing import encode, fitting_format, save, write
 
 __all__ = [
     "FORMATS",
+    "LARGEST_FILE",
     "SUFFIXES",
     "Picture",
     "encode",

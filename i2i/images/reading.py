@@ -20,7 +20,7 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from i2i.errors import UserError
 from i2i.images.picture import Array, Picture, as_depth, fitting_profile
 
-__all__ = ["from_pil", "read"]
+__all__ = ["LARGEST_FILE", "from_pil", "read"]
 
 LARGEST = 100_000_000  # pixels; beyond it a picture is refused before it is decoded
 LARGEST_FILE = 1 << 30  # bytes

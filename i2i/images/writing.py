@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import struct
@@ -168,7 +169,8 @@ def save(data: bytes, path: Path) -> None:
 
     Raises OSError; the temporary file is gone then.
     """
-    part = path.with_name(f".{path.name[:200]}.{os.getpid()}.part")
+    # not the name itself: where that is as long as names may be, nothing longer can be written
+    part = path.with_name(f".{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.{os.getpid()}.part")
     try:
         part.write_bytes(data)
         os.replace(part, path)
