@@ -250,8 +250,8 @@ class Engine:
             if not out_of_memory(error):
                 height, width = items[0].size
                 why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                raise UserError(f"the network failed on an image of {width} x {height} pixels ({why}); look at the "
-                                "card of the model with `i2i models show`", code=1) from error  # fmt: skip
+                return [UserError(f"the network failed on {width} x {height} pixels ({why}); look at the model's card "
+                                  "with `i2i models show`", code=1)] * len(items)  # fmt: skip
             if len(items) > 1:
                 return None
             height, width = items[0].size

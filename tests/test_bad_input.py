@@ -181,7 +181,7 @@ def test_a_card_that_does_not_fit_its_network_is_one_sentence(tmp_path: Path) ->
     network = UnetGenerator(width=2, depth=3)
     network.card = replace(network.card(), multiple=1, minimum=1)  # type: ignore[assignment, method-assign]
     engine = Engine(network, precision="fp32")
-    with pytest.raises(UserError, match="failed on an image of 13 x 9 pixels .*models show"):
+    with pytest.raises(UserError, match="failed on 13 x 9 pixels .*models show"):
         engine(np.zeros((9, 13, 3), np.uint8))
 
 

@@ -141,7 +141,7 @@ def test_an_output_folder_inside_the_input_is_not_read_again(engine: Engine, tmp
         assert len(outcomes(engine, [folder], folder / "out", existing="overwrite")) == 1
 
 
-@pytest.mark.parametrize(("given", "said"), [("none.png", "there is no file"), ("*.gif", "nothing matches"),
+@pytest.mark.parametrize(("given", "said"), [("none.png", "there is no file"), ("*.gif", "no picture matches"),
                                              ("empty", "holds no picture")])  # fmt: skip
 def test_inputs_that_are_not_there_are_said(engine: Engine, tmp_path: Path, given: str, said: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -132,5 +132,5 @@ def disk_finding() -> Finding:
 def data_finding() -> Finding:
     root = os.environ.get("I2I_DATA")
     if not root:
-        return Finding("$I2I_DATA", "not set; relative data folders are looked for in the current folder alone")
+        return Finding("$I2I_DATA", "not set; relative data folders are looked for here and in ./datasets alone")
     return Finding("$I2I_DATA", root, "" if Path(root).is_dir() else "there is no such folder: set it anew or unset it")

@@ -106,7 +106,7 @@ class Paired:
     """Pairs of pictures that show the same thing.
 
     Args:
-        root: folder, looked for here and under $I2I_DATA; or a file of pairs that `i2i data cache` wrote.
+        root: folder, looked for here, in ./datasets and under $I2I_DATA; or a file of pairs that `i2i data cache` wrote.
         layout: "side-by-side": each file holds A on its left and B on its right half; "folders": two folders below
             `root`, partners have equal names but for the ending, `orphans` lists those without.
         a, b: names of the two folders; by default A and B, a and b, or trainA and trainB.
@@ -177,7 +177,7 @@ class Unaligned:
     """Two sets of pictures without partners. An epoch is as long as the larger set; each set has epochs of its own.
 
     Args:
-        a, b: folders, looked for here and under $I2I_DATA; or files that `i2i data cache` wrote.
+        a, b: folders, looked for here, in ./datasets and under $I2I_DATA; or files that `i2i data cache` wrote.
         side_by_side: the folders hold pairs side by side: A is the left half of those in `a`, B the right half of those
             in `b` (the two may be one folder; which belongs to which is forgotten).
         photometric: changes of A alone.
