@@ -408,7 +408,7 @@ def test_relative_folders_are_looked_for_here_then_under_the_variable(
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     monkeypatch.delenv("I2I_DATA", raising=False)
-    with pytest.raises(UserError, match=r"no 'train' in .*elsewhere; set I2I_DATA"):
+    with pytest.raises(UserError, match=r"no 'train' in .*elsewhere or its folder datasets; set I2I_DATA"):
         find("train")
     monkeypatch.setenv("I2I_DATA", str(sides.parent))
     assert len(Paired("train", **SMALL)) == 7

@@ -155,8 +155,9 @@ assert not asked, asked
 
 
 def test_only_the_command_line_touches_the_allocator() -> None:
-    callers = [path.name for path in (ROOT / "i2i").rglob("*.py") if ".mallopt(" in path.read_text("utf-8")]
-    assert len(callers) == 1
+    callers = {path.name for path in (ROOT / "i2i").rglob("*.py") if ".mallopt(" in path.read_text("utf-8")}
+    assert callers == {"__init__.py", "memory.py"}  # the latter undoes it for a large pass, where a command has done it
+    assert python("import i2i.memory; print(i2i.memory.heap_is_kept)").stdout == "False\n"
     homes = [path for path in (ROOT / "i2i").rglob("*.py") if "tune_allocator(" in path.read_text("utf-8")]
     assert {path.parent.name for path in homes} == {"cli"}
     done = python("from i2i.cli import tune_allocator; print(tune_allocator(), tune_allocator())").stdout

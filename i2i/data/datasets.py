@@ -106,7 +106,7 @@ class Paired:
     """Pairs of pictures that show the same thing.
 
     Args:
-        root: folder, looked for here, in ./datasets and under $I2I_DATA; or a file of pairs that `i2i data cache` wrote.
+        root: folder, looked for here, in ./datasets and under $I2I_DATA; or a file that `i2i data cache` wrote.
         layout: "side-by-side": each file holds A on its left and B on its right half; "folders": two folders below
             `root`, partners have equal names but for the ending, `orphans` lists those without.
         a, b: names of the two folders; by default A and B, a and b, or trainA and trainB.

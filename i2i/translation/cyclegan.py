@@ -6,7 +6,7 @@ Sec. 4) and by whether the other brings its picture back (Eq. 2); optionally eac
 already in its target domain (Sec. 5.2). The discriminators also judge older images, from a pool of 50 (Sec. 4).
 
 Deviations:
-    the learning rate falls per image, not per epoch; the generators that are kept are averages of the weights;
+    the learning rate falls per image, not per epoch; the generators that are kept can be averages of the weights;
     a pool belongs to a lane, so that several ranks or accumulated lanes keep one pool each.
 """
 

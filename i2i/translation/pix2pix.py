@@ -9,7 +9,7 @@ with the non-saturating generator and the discriminator's share halved (Sec. 3.3
 Deviations:
     the discriminator judges the images of the same step after the generator has moved (the reference moves it first);
     no norm at the 1x1 bottleneck (the paper's own erratum), and no bias before a norm;
-    the learning rate falls per image, not per epoch; the generator that is kept is an average of the weights.
+    the learning rate falls per image, not per epoch; the generator that is kept can be an average of the weights.
 """
 
 from __future__ import annotations
