@@ -628,3 +628,20 @@ import i2i.data.datasets, i2i.data.stream
 def test_the_commands_preprocesses_are_those_of_the_data_sets() -> None:
     assert command.PREPROCESSES == PREPROCESSES == get_args(Preprocess)
     assert all(fitted(40, 20, name, 40) for name in PREPROCESSES)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux")
+def test_workers_start_after_opencv_has_used_its_threads(folders: Path) -> None:
+    """They inherit its pool without the threads in it, and once waited for those for ever."""
+    code = f"""
+import cv2, numpy as np
+from i2i.data.datasets import Unaligned
+from i2i.data.stream import Stream
+cv2.setNumThreads(2)
+cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 5)
+data = Unaligned({str(folders / "trainA")!r}, {str(folders / "trainB")!r}, load=20, crop=20)
+stream = iter(Stream(data, batch=1, workers=2))
+print([next(stream)[0] for _ in range(4)], cv2.getNumThreads())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "[0, 1, 2, 3] 2\n", done.stderr

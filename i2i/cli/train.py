@@ -172,6 +172,9 @@ def run(
                 f"training.batch, or a smaller data.crop, and name a new folder with --out ({first})",
                 code=1,
             ) from error
+        if "DataLoader worker" in first:
+            sentence = f"a process that reads the data has died ({first}); set training.workers=0"
+            raise UserError(sentence, code=1) from error
         if trainer.clock.images:
             raise
         raise UserError(

@@ -17,6 +17,9 @@ from i2i.errors import UserError
 __all__ = ["Endless", "Stream", "to_range"]
 
 
+FORKS = sys.platform == "linux"
+
+
 class Endless(Protocol):
     """A data set: an endless pure function of the position."""
 
@@ -92,23 +95,28 @@ class Stream:
             Guarded(dataset),  # type: ignore[arg-type]
             batch_sampler=Positions(self.first, self.stride, size),
             num_workers=workers,
-            multiprocessing_context="fork" if workers and sys.platform == "linux" else None,  # shares what is in memory
+            multiprocessing_context="fork" if workers and FORKS else None,  # shares what is in memory
             collate_fn=stack,
             generator=torch.Generator(),  # or the loader draws from the global one
-            worker_init_fn=use_one_thread,
+            worker_init_fn=None if FORKS else use_one_thread,
         )
 
     def __iter__(self) -> Iterator[tuple[int, Any]]:
         # The loop alone holds the loader's iterator, so that the workers end with it: the garbage collector would wait
         # five seconds for each.
-        for first, batch in zip(itertools.count(self.first, self.stride), self.loader, strict=False):
+        # a forked worker inherits OpenCV's pool without its threads, and would wait for them for ever
+        before = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        batches = iter(self.loader)  # the workers start here
+        cv2.setNumThreads(before)
+        for first, batch in zip(itertools.count(self.first, self.stride), batches, strict=False):
             if isinstance(batch, Failure):
                 raise UserError(batch.sentence, code=batch.code)
             yield first, batch
 
 
 def use_one_thread(worker: int) -> None:
-    """Workers are the parallelism; OpenCV's own threads would only compete with them."""
+    """Workers are the parallelism; OpenCV's own threads would only compete with them. (Forked ones inherit it.)"""
     cv2.setNumThreads(1)
 
 
