@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 import platform
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,18 +17,23 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from i2i import images, layers
+from i2i.bands import Plan, Rows
 from i2i.errors import UserError
 from i2i.game import Card
-from i2i.memory import Appetite, given_back
+from i2i.memory import Appetite, free_memory, given_back
 from i2i.schedules import mix
 
 __all__ = ["Engine", "Precision", "fast_bf16"]
 
 Array = NDArray[Any]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
+Tile = int | Literal["auto", "off"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+LARGE = 1 << 21  # pixels from which bands are no slower than the whole picture on a CPU
+SPARE = 0.8  # of the free memory for maps that are kept; bands and copies take the rest
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, what Pillow takes for gray
 Given = TypeVar("Given", Image.Image, Array, Tensor)
 
@@ -59,6 +65,14 @@ class Item(NamedTuple):
         height, width = self.pixels.shape[1:] if isinstance(self.pixels, Tensor) else self.pixels.shape[:2]
         return height, width
 
+    def shrunk(self, factor: int) -> Item:
+        """The image with sides 1/factor as long."""
+        height, width = (max(1, side // factor) for side in self.size)
+        if isinstance(self.pixels, Tensor):
+            return self._replace(pixels=F.interpolate(self.pixels[None].float(), (height, width), mode="area")[0])
+        values = self.pixels if self.pixels.dtype != np.float16 else self.pixels.astype(np.float32)
+        return self._replace(pixels=images.shrunk(values, width, height))
+
 
 class Engine:
     """A generator made ready to run.
@@ -71,6 +85,9 @@ class Engine:
         mode: one of the card's modes; None takes the card's own.
         seed: for the dropout of the "paper" mode, together with each image's content.
         batch: images per pass; None takes 1 on a CPU (more gain nothing there), 8 on others. Halved when memory ends.
+        tile: "auto" runs large pictures in bands of rows where the network permits it (see `i2i.bands`): memory stays
+            bounded, and nothing is approximated unless it must be, which is said. A number is the rows of a band,
+            for every picture that has more; "off" takes every picture whole.
         say: told in a sentence what a user should know; warnings.warn unless given.
 
     Raises UserError where the device is missing or the card has no such mode.
@@ -85,6 +102,7 @@ class Engine:
         mode: str | None = None,
         seed: int = 0,
         batch: int | None = None,
+        tile: Tile = "auto",
         say: Callable[[str], None] | None = None,
     ) -> None:
         card = getattr(generator, "card", None)
@@ -96,7 +114,10 @@ class Engine:
             raise UserError(f"this generator has no mode '{mode}'; take {' or '.join(card.modes)}")
         if batch is not None and batch < 1:
             raise UserError(f"a batch of {batch} holds no image; take 1 or more")
+        if isinstance(tile, int) and tile < 1:
+            raise UserError(f"a tile of {tile} rows holds nothing; take 1 or more, auto or off")
         self.card = card
+        self.tile = tile
         self.device = find_device(device)
         self.mode = mode or card.mode
         self.seed = seed
@@ -106,7 +127,11 @@ class Engine:
         self.wide = "fp32" if precision == "auto" else self.precision  # for images of 16 bits
         self.generator = generator
         self.networks: dict[str, nn.Module] = {}
+        self.plans: dict[str, Plan | None] = {}
         self.appetite = Appetite(self.device)
+        if isinstance(tile, int) and self.plan(self.precision) is None:
+            raise UserError("this network, in this mode, sees the whole picture at once and cannot run in tiles; "
+                            "leave --tile out")  # fmt: skip
 
     def choose(self, precision: Precision) -> str:
         """The precision that is meant by `precision` on this device."""
@@ -130,6 +155,12 @@ class Engine:
                 network = network.to(memory_format=torch.channels_last)
             self.networks[precision] = network
         return self.networks[precision]
+
+    def plan(self, precision: str) -> Plan | None:
+        """How the network of that precision runs in bands; None where it cannot."""
+        if precision not in self.plans:
+            self.plans[precision] = Plan.of(self.network(precision))
+        return self.plans[precision]
 
     # --- the three kinds of images
 
@@ -240,12 +271,18 @@ class Engine:
     def chunk(self, items: list[Item], size: tuple[int, int], precision: str) -> list[Any] | None:
         """Results for images of one padded size; None where they are too many for the memory."""
         network, pixels = self.network(precision), len(items) * size[0] * size[1]
-        hungry = self.appetite.too_hungry(network, self.card, pixels, DTYPES[precision])
+        banded = self.in_bands(size, precision)
+        hungry = "" if banded else self.appetite.too_hungry(network, self.card, pixels, DTYPES[precision])
+        if hungry and len(items) == 1 and self.tile == "auto" and self.plan(precision):
+            banded, hungry = True, ""
         try:
             if hungry:
                 raise MemoryError(hungry)
-            with given_back(self.appetite.wanted(network, self.card, pixels, DTYPES[precision])):
-                found = self.forward(network, items, size, DTYPES[precision])
+            if banded:
+                found = [self.by_bands(item, size, precision) for item in items]
+            else:
+                with given_back(self.appetite.wanted(network, self.card, pixels, DTYPES[precision])):
+                    found = self.forward(network, items, size, DTYPES[precision])
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 height, width = items[0].size
@@ -256,7 +293,8 @@ class Engine:
                 return None
             height, width = items[0].size
             why = f" ({hungry})" if hungry else ""
-            return [UserError(f"{width} x {height} pixels are too many for this network and memory{why}; "
+            advice = "leave --tile out, " if self.tile == "off" and self.plan(precision) else ""
+            return [UserError(f"{width} x {height} pixels are too many for this network and memory{why}; {advice}"
                               "scale the image down, or take a machine with more", code=1)]  # fmt: skip
         results: list[Any] = []
         for item, result in zip(items, found, strict=True):
@@ -266,6 +304,57 @@ class Engine:
             else:
                 results.append(UserError("the network's result is not finite", code=1) if result is None else result)
         return results
+
+    def in_bands(self, size: tuple[int, int], precision: str) -> bool:
+        """Whether pictures of that padded size run in bands whatever the memory is."""
+        if isinstance(self.tile, int):
+            return size[0] > self.tile
+        large = self.device.type == "cpu" and size[0] * size[1] > LARGE
+        return large and self.tile == "auto" and self.plan(precision) is not None
+
+    def by_bands(self, item: Item, size: tuple[int, int], precision: str) -> Any:
+        """One image, a band at a time: its result in the item's own kind; None where it is not finite."""
+        plan, dtype = self.plan(precision), DTYPES[precision]
+        assert plan is not None
+
+        def reader(item: Item, size: tuple[int, int]) -> Callable[[Rows], Tensor]:
+            def read(rows: Rows) -> Tensor:
+                return self.entering(item, size, rows)[None].to(dtype, memory_format=torch.channels_last)
+
+            return read
+
+        wanted, free = plan.wanted(self.card.channels[0], size, dtype.itemsize), free_memory(self.device)
+        statistics = None
+        if free is not None and wanted > SPARE * free:
+            factor = math.ceil(math.sqrt(wanted / (SPARE * free)))
+            small = item.shrunk(factor)
+            least = self.padded(small.size)
+            statistics = plan.run(reader(small, least), least[0], lambda rows, band: None)
+            self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics were taken at "
+                     f"1/{factor} of the size, so colours may differ a little from a result in one piece")  # fmt: skip
+        scale, (height, width) = self.card.scale, item.size
+        out = self.blank(item, height * scale, width * scale)
+
+        def write(rows: Rows, band: Tensor) -> None:
+            first, last = rows[0], min(rows[1], height * scale)
+            if first >= last:
+                return
+            y = band[0, :, : last - first, : width * scale]
+            if not torch.isfinite(y).all():
+                raise FloatingPointError
+            values = self.leaving(y, item)
+            if isinstance(out, Tensor):
+                out[:, first:last] = values
+            else:
+                out[first:last] = values
+
+        rows = self.tile if isinstance(self.tile, int) else None
+        try:
+            with self.exactly(dtype):
+                plan.run(reader(item, size), size[0], write, rows=rows, statistics=statistics)
+        except FloatingPointError:
+            return None
+        return out
 
     @torch.inference_mode()
     def forward(self, network: nn.Module, items: list[Item], size: tuple[int, int], dtype: torch.dtype) -> list[Any]:
@@ -280,7 +369,7 @@ class Engine:
             layers.seed_dropout(network, [torch.Generator().manual_seed(item.seed) for item in items])
         with self.exactly(dtype):
             y = network(x)
-        return [self.leaving(result, item) for result, item in zip(y, items, strict=True)]
+        return [self.finished(result, item) for result, item in zip(y, items, strict=True)]
 
     def exactly(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
         """fp32 means fp32: no TF32 in a GPU's convolutions."""
@@ -289,18 +378,16 @@ class Engine:
             return flags
         return nullcontext()
 
-    def entering(self, item: Item, size: tuple[int, int]) -> Tensor:
-        """The image on the device as fp32 [C,H,W] in the card's input range, padded by reflection."""
+    def entering(self, item: Item, size: tuple[int, int], band: Rows | None = None) -> Tensor:
+        """The image, or a band of its rows, on the device as fp32 [C,H,W] in the card's range, padded by reflection."""
         low, high = self.card.value_range[0]
         rows, columns = (reflected(*sides) for sides in zip(item.size, size, strict=True))
+        whole = item.size == size and band is None
+        rows = rows if band is None else rows[slice(*band)]
         if isinstance(item.pixels, Tensor):
             x = item.pixels.to(self.device, torch.float32)
-            if item.size != size:
-                x = x[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
-            return x
-        values = item.pixels
-        if item.size != size:
-            values = values[rows][:, columns]
+            return x if whole else x[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
+        values = item.pixels if whole else item.pixels[rows][:, columns]
         peak = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
         values = np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))
         if not values.flags.writeable:
@@ -308,16 +395,18 @@ class Engine:
         x = torch.from_numpy(values).to(self.device).permute(2, 0, 1)
         return x.to(torch.float32, copy=True).div_(peak / (high - low)).add_(low)
 
-    def leaving(self, result: Tensor, item: Item) -> Any:
+    def finished(self, result: Tensor, item: Item) -> Any:
         """[C,H,W] of the network as the item's kind, cropped; None where it is not finite."""
-        low, high = self.card.value_range[1]
         height, width = (side * self.card.scale for side in item.size)
-        y = result[:, :height, :width].float()
-        if not torch.isfinite(y).all():
-            return None
+        y = result[:, :height, :width]
+        return self.leaving(y, item) if torch.isfinite(y).all() else None
+
+    def leaving(self, y: Tensor, item: Item) -> Any:
+        """[C,H,W] of the network as the item's kind: a tensor, or an array [H,W(,C)] of the item's type."""
+        low, high = self.card.value_range[1]
         if isinstance(item.pixels, Tensor):
-            return y.clone()
-        y = y.permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
+            return y.to(torch.float32, copy=True)
+        y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
         kind = item.pixels.dtype
         if kind == np.uint8:
             out: Array = y.mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
@@ -326,6 +415,13 @@ class Engine:
         else:
             out = y.contiguous().cpu().numpy().astype(kind)
         return out[..., 0] if out.shape[2] == 1 else out
+
+    def blank(self, item: Item, height: int, width: int) -> Any:
+        """Room for a result of the item's kind."""
+        channels = self.card.channels[1]
+        if isinstance(item.pixels, Tensor):
+            return torch.empty(channels, height, width, device=self.device)
+        return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)
 
 
 def find_device(name: str) -> torch.device:

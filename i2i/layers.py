@@ -9,7 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["BatchNorm", "Dropout", "InstanceNorm", "Norm", "init_normal", "seed_dropout", "test_time"]
+__all__ = [
+    "BatchNorm",
+    "Dropout",
+    "InstanceNorm",
+    "Norm",
+    "Residual",
+    "StoredBatchNorm",
+    "init_normal",
+    "modes",
+    "seed_dropout",
+    "test_time",
+]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -75,6 +86,29 @@ class BatchNorm(nn.Module):
         return f"{self.channels}"
 
 
+class StoredBatchNorm(BatchNorm):
+    """Batch norm that also remembers the statistics of training (Ioffe and Szegedy 2015, Alg. 2).
+
+    In training the statistics are the batch's and are averaged into the stored ones. When run they are the stored
+    ones, or, where `test_time` has chosen another mode than "stored", each image's own.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(channels, eps=eps)
+        self.momentum, self.stored = momentum, True
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and not self.stored:
+            return super().forward(x)
+        statistics = self.running_mean, self.running_var
+        return F.batch_norm(x, *statistics, self.weight, self.bias, self.training, self.momentum, self.eps)
+
+
 class Dropout(nn.Module):
     """Dropout that can stay on when a network is run (pix2pix's only source of noise, Sec. 3.1).
 
@@ -102,6 +136,17 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
+class Residual(nn.Module):
+    """x + layers(x) (He et al. 2016, Eq. 1)."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
 def init_normal(network: Network, *, std: float = 0.02) -> Network:
     """Draw convolutions from N(0, std) and norm scales from N(1, std), zero the biases; return the network.
 
@@ -109,6 +154,8 @@ def init_normal(network: Network, *, std: float = 0.02) -> Network:
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if not isinstance(module.weight, nn.Parameter):
+                continue  # a fixed filter
             nn.init.normal_(module.weight, 0.0, std)
         elif isinstance(module, BatchNorm | nn.modules.batchnorm._BatchNorm) and module.weight is not None:
             nn.init.normal_(module.weight, 1.0, std)
@@ -119,12 +166,23 @@ def init_normal(network: Network, *, std: float = 0.02) -> Network:
     return network
 
 
+def modes(network: nn.Module) -> tuple[str, ...]:
+    """The test-time modes a network has, the one it is meant for first."""
+    kinds = {type(module) for module in network.modules()}
+    stored = ("stored",) if StoredBatchNorm in kinds else ()
+    return (*stored, "deterministic", "paper") if Dropout in kinds else (*stored, "deterministic")
+
+
 def test_time(network: nn.Module, mode: str) -> nn.Module:
     """Make a network ready to run in `mode`, and return it.
 
-    "deterministic" switches dropout off. "paper" leaves it on: call `seed_dropout` before every batch.
+    "stored" takes the norms' stored statistics, the others each image's own. "deterministic" and "stored" switch
+    dropout off; "paper" leaves it on: call `seed_dropout` before every batch.
     """
     network.eval().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, StoredBatchNorm):
+            module.stored = mode == "stored"
     seed_dropout(network, [] if mode == "paper" else None)
     return network
 

@@ -19,6 +19,7 @@ __all__ = [
     "as_depth",
     "fitting_profile",
     "sheet",
+    "shrunk",
     "side_by_side",
     "to_pil",
 ]  # fmt: skip
@@ -138,6 +139,12 @@ def side_by_side(left: Picture, right: Picture, *, height: int | None = None, ga
         tiles.append(tile)
     tiles.insert(1, np.full((height, gap, 3), 255, np.uint8))
     return Picture(np.ascontiguousarray(np.hstack(tiles)))
+
+
+def shrunk(pixels: Array, width: int, height: int) -> Array:
+    """[H,W,C] made smaller by averaging."""
+    small = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
+    return small.reshape(height, width, pixels.shape[2])
 
 
 def flat(picture: Picture) -> Array:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 from i2i.errors import UserError
 from i2i.images.picture import Array, Picture, as_depth, fitting_profile
 
-__all__ = ["LARGEST_FILE", "from_pil", "read"]
+__all__ = ["LARGEST_FILE", "Head", "from_pil", "read", "read_head"]
 
 LARGEST = 100_000_000  # pixels; beyond it a picture is refused before it is decoded
 LARGEST_FILE = 1 << 30  # bytes
@@ -72,6 +73,43 @@ def read(source: str | Path | bytes, *, keep_truncated: bool = False, name: str 
                             code=1) from None  # fmt: skip
         reason = "too large for memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
         raise UserError(f"{name}: the image is damaged ({' '.join(reason.split())[:120]})", code=1) from None
+
+
+class Head(NamedTuple):
+    """What the head of a file says of the picture `read` will make of it.
+
+    Attributes:
+        width, height: upright, in pixels.
+        channels: 1 gray, 2 gray and alpha, 3 colour, 4 colour and alpha.
+        deep: whether it has 16 bits per channel.
+    """
+
+    width: int
+    height: int
+    channels: int
+    deep: bool
+
+
+def read_head(path: Path) -> Head:
+    """The head of a picture's file; its pixels are not decoded, so they may still turn out damaged.
+
+    Raises UserError (code 1) as `read` does, if the file is missing, empty, no picture or too large.
+    """
+    try:
+        with Image.open(path, formats=READ) as image:
+            if image.width * image.height > LARGEST:
+                raise TooLarge
+            width, height = image.size
+            # Image's own getexif: PNG's would decode all pixels. Pillow has turned the size of a TIFF already.
+            if image.format != "TIFF" and Image.Image.getexif(image).get(ORIENTATION) in (5, 6, 7, 8):
+                width, height = height, width
+            alpha = image.has_transparency_data
+            gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+            deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or bool(wide_kind(image))
+            return Head(width, height, (1 if gray else 3) + alpha, deep)
+    except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
+        read(path)  # says in a sentence what is wrong
+        raise UserError(f"{path}: the head of the image is damaged ({error})", code=1) from error
 
 
 class TooLarge(Exception):

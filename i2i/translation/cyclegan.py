@@ -13,38 +13,38 @@ Deviations:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, final
+from functools import partial
+from typing import Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
-from i2i.layers import InstanceNorm, Norm, init_normal
+from i2i.layers import Dropout, InstanceNorm, Norm, Residual, init_normal, modes
 from i2i.losses import LEAST_SQUARES, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.translation.pix2pix import ADAM
 
-__all__ = ["CycleGAN", "ImagePool", "ResnetGenerator"]
+__all__ = ["CycleGAN", "ImagePool", "ResnetBlock", "ResnetGenerator"]
+
+Padding = Literal["reflect", "zeros"]
 
 
-class ResnetBlock(nn.Module):
-    """x + conv-norm-ReLU-conv-norm, reflection padded (Sec. 7.2)."""
+class ResnetBlock(Residual):
+    """x + conv-norm-ReLU-conv-norm, reflection padded (Sec. 7.2), with the dropout and padding of `ResnetGenerator`."""
 
-    def __init__(self, width: int, *, norm: Norm, bias: bool) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3, bias=bias),
-            norm(width),
-            nn.ReLU(),
-            nn.ReflectionPad2d(1),
-            nn.Conv2d(width, width, 3, bias=bias),
-            norm(width),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
+    def __init__(
+        self, width: int, *, norm: Norm, bias: bool, dropout: float = 0.0, padding: Padding = "reflect"
+    ) -> None:
+        zeros = padding == "zeros"
+        layers: list[nn.Module] = []
+        for last in (False, True):
+            layers += [] if zeros else [nn.ReflectionPad2d(1)]
+            layers += [nn.Conv2d(width, width, 3, padding=int(zeros), bias=bias), norm(width)]
+            layers += [] if last else [nn.ReLU()]
+            layers += [Dropout(dropout)] if dropout and not last else []
+        super().__init__(*layers)
 
 
 class ResnetGenerator(nn.Module):
@@ -56,6 +56,8 @@ class ResnetGenerator(nn.Module):
         blocks: residual blocks; the paper takes 9 from 256x256 on, 6 at 128x128.
         norm: the layer after each convolution but the last.
         bias: whether convolutions before a norm have a bias, as in the published weights (the last one always has).
+        dropout: probability between the convolutions of a block; the paper has none.
+        padding: of the blocks.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class ResnetGenerator(nn.Module):
         blocks: int = 9,
         norm: Norm = InstanceNorm,
         bias: bool = True,
+        dropout: float = 0.0,
+        padding: Padding = "reflect",
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.blocks = inputs, outputs, blocks
@@ -74,7 +78,8 @@ class ResnetGenerator(nn.Module):
         layers += [norm(width), nn.ReLU()]
         for given in (width, 2 * width):
             layers += [nn.Conv2d(given, 2 * given, 3, 2, 1, bias=bias), norm(2 * given), nn.ReLU()]
-        layers += [ResnetBlock(4 * width, norm=norm, bias=bias) for _ in range(blocks)]
+        block = partial(ResnetBlock, norm=norm, bias=bias, dropout=dropout, padding=padding)
+        layers += [block(4 * width) for _ in range(blocks)]
         for given in (4 * width, 2 * width):
             layers += [nn.ConvTranspose2d(given, given // 2, 3, 2, 1, 1, bias=bias), norm(given // 2), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, outputs, 7), nn.Tanh()]
@@ -84,10 +89,15 @@ class ResnetGenerator(nn.Module):
         """x: [N,inputs,H,W] in [-1,1], H and W multiples of 4 => [N,outputs,H,W] in [-1,1]."""
         return self.layers(x)
 
+    def steps(self) -> nn.Sequential:
+        """What forward runs, one after another: `i2i.bands` runs it on large pictures."""
+        return self.layers
+
     def card(self) -> Card:
         """What the engine must know. Instance norm sees the whole picture, so plain tiles would differ: no tiling."""
         # radius: 3 at full size, 1 and 2 on the way down, 4 a convolution of the blocks, 2 and 1 up, 3 at the end
-        return Card(multiple=4, minimum=32, channels=(self.inputs, self.outputs), halo=12 + 8 * self.blocks)
+        channels, halo, known = (self.inputs, self.outputs), 12 + 8 * self.blocks, modes(self)
+        return Card(multiple=4, minimum=32, channels=channels, halo=halo, modes=known, mode=known[0])
 
 
 class ImagePool:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
-from i2i.layers import BatchNorm, Dropout, Norm, init_normal
+from i2i.layers import BatchNorm, Dropout, Norm, init_normal, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 
@@ -38,9 +38,12 @@ class UnetGenerator(nn.Module):
         inputs, outputs: channels.
         width: filters of the first layer; they double up to 8 * width.
         depth: how often the picture is halved; the paper's 256x256 takes 8.
-        dropout: probability in the first three decoder blocks.
+        dropout: probability in the decoder blocks of `dropped`, the paper's first three.
         norm: the layer after each convolution but the first, the innermost and the last.
         bias: whether convolutions before a norm have a bias (the last one always has).
+        dropped: which decoder blocks have the dropout, counted from the innermost; the reference code's 256x256
+            network takes 1, 2 and 3.
+        skip_first: whether decoder blocks read the skip before what came up, as in the reference code.
     """
 
     def __init__(
@@ -53,11 +56,13 @@ class UnetGenerator(nn.Module):
         dropout: float = 0.5,
         norm: Norm = BatchNorm,
         bias: bool = False,
+        dropped: tuple[int, ...] = (0, 1, 2),
+        skip_first: bool = False,
     ) -> None:
         super().__init__()
         if depth < 2:
             raise ValueError(f"a U-Net needs a depth of at least 2, not {depth}")
-        self.inputs, self.outputs, self.depth, self.dropout = inputs, outputs, depth, dropout
+        self.inputs, self.outputs, self.depth, self.skip_first = inputs, outputs, depth, skip_first
         widths = [width * min(8, 2**level) for level in range(depth)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, channels in enumerate(widths):
@@ -70,7 +75,7 @@ class UnetGenerator(nn.Module):
             given = widths[level] * (1 if level == depth - 1 else 2)
             layers = [nn.ReLU(), nn.ConvTranspose2d(given, widths[level - 1], 4, 2, 1, bias=bias)]
             layers += [norm(widths[level - 1])]
-            layers += [Dropout(dropout)] if dropout and level >= depth - 3 else []
+            layers += [Dropout(dropout)] if dropout and depth - 1 - level in dropped else []
             self.up.append(nn.Sequential(*layers))
         self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, outputs, 4, 2, 1), nn.Tanh())
 
@@ -81,14 +86,14 @@ class UnetGenerator(nn.Module):
             skips.append(down(skips[-1]))
         x = skips.pop()
         for up in self.up:
-            x = torch.cat([up(x), skips.pop()], dim=1)
+            x, skip = up(x), skips.pop()
+            x = torch.cat([skip, x] if self.skip_first else [x, skip], dim=1)
         return self.last(x)
 
     def card(self) -> Card:
-        """What the engine must know. The paper's mode leaves dropout on; statistics are always the image's own."""
-        modes = ("deterministic", "paper") if self.dropout else ("deterministic",)
-        size = 2**self.depth
-        return Card(multiple=size, minimum=size, channels=(self.inputs, self.outputs), modes=modes)
+        """What the engine must know. The paper's mode leaves dropout on; statistics are the image's own in it."""
+        size, known = 2**self.depth, modes(self)
+        return Card(multiple=size, minimum=size, channels=(self.inputs, self.outputs), modes=known, mode=known[0])
 
 
 FIELDS = {1: 0, 16: 1, 34: 2, 70: 3, 142: 4, 286: 5}  # receptive field in pixels -> strided layers (Sec. 6.1.2)

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from i2i.download import Say, announce
 from i2i.errors import UserError
 from i2i.spec import Spec, is_address
 
@@ -27,8 +28,12 @@ ALLOWED = frozenset(
     {
         "i2i.translation.pix2pix:UnetGenerator",
         "i2i.translation.cyclegan:ResnetGenerator",
+        "i2i.translation.srgan:SRResNet",
         "i2i.layers:BatchNorm",
         "i2i.layers:InstanceNorm",
+        "i2i.layers:StoredBatchNorm",
+        "i2i.translation.cut:AntialiasedResnet",
+        "torch.nn:Identity",
     }
 )
 """The `nn.Module` classes that a generator file's header may name, itself or in nested nodes."""
@@ -45,9 +50,17 @@ def names() -> list[str]:
     return sorted(path.relative_to(WEIGHTS).with_suffix("").as_posix() for path in WEIGHTS.glob("*/*.safetensors"))
 
 
+def choice() -> list[str]:
+    """The models that can be named: those that ship, then those that others have published."""
+    from i2i.zoo.published import published
+
+    ours = names()
+    return ours + [name for name in published() if name not in ours]
+
+
 def families() -> list[str]:
-    """The families of the models that ship."""
-    return sorted({name.split("/")[0] for name in names()})
+    """The families of the models that can be named."""
+    return sorted({name.split("/")[0] for name in choice()})
 
 
 def pick(model: str, inputs: Sequence[str]) -> tuple[str, list[str]]:
@@ -57,23 +70,31 @@ def pick(model: str, inputs: Sequence[str]) -> tuple[str, list[str]]:
     """
     if model not in families() or Path(model).is_file():
         return model, list(inputs)
-    known = [name.split("/")[1] for name in names() if name.startswith(f"{model}/")]
+    known = [name.split("/")[1] for name in choice() if name.startswith(f"{model}/")]
     if inputs and inputs[0] in known:
         return f"{model}/{inputs[0]}", list(inputs[1:])
     near = get_close_matches(inputs[0], known, 1) if inputs else []
-    advice = f"did you mean '--model {model} {near[0]}'?" if near else f"name one of {', '.join(known)} after it"
-    raise UserError(f"'{model}' is a family of models: {advice}")
+    if near:
+        raise UserError(f"'{model}' is a family of models: did you mean '--model {model} {near[0]}'?")
+    ours = [name.split("/")[1] for name in names() if name.startswith(f"{model}/")] or known
+    others = ", or another of those that `i2i models list` lists" if len(known) > len(ours) else ""
+    raise UserError(f"'{model}' is a family of models: name one of {', '.join(ours)} after it{others}")
 
 
-def find(model: str) -> Path:
+def find(model: str, *, say: Say | None = announce) -> Path:
     """The generator file that MODEL means: "family/name", a file, or "hf://user/repo[/file]".
 
-    A known name wins over a file of that name; "./name" is always a file. Raises UserError with what is near.
+    A known name wins over a file of that name; "./name" is always a file. What is not here yet is fetched, and `say` is
+    told so (None keeps silent). Raises UserError with what is near.
     """
+    from i2i.zoo.published import obtain, published
+
     if model.startswith("hf://"):
-        return _from_hub(model.removeprefix("hf://"))
+        return _from_hub(model.removeprefix("hf://"), say)
     if model in names():
         return WEIGHTS / f"{model}.safetensors"
+    if model in published():
+        return obtain(model, say=say)
     path = Path(model).expanduser()
     if path.is_file():
         return path
@@ -81,37 +102,68 @@ def find(model: str) -> Path:
     if looks_like_path:
         what = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"the model file {model} {what}; name a .safetensors file that `i2i train` wrote")
-    near = get_close_matches(model, names(), 1, 0.4)
+    near = get_close_matches(model, choice(), 1, 0.4)
     advice = f"did you mean '{near[0]}'?" if near else "`i2i models list` lists them."
     raise UserError(f"there is no model '{model}': {advice}")
 
 
-def _from_hub(address: str) -> Path:
-    """The file of a Hugging Face repository, from its cache or downloaded."""
+HUB = {  # set before huggingface_hub is imported: no reports, no remarks, and plain http
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_SYMLINKS_WARNING": "1",
+    "HF_HUB_DISABLE_XET": "1",
+}
+
+
+def _from_hub(address: str, say: Say | None) -> Path:
+    """The file of a Hugging Face repository: the newest where the hub answers, else the one of its cache."""
     parts = address.split("/")
     if len(parts) < 2 or not all(parts):
         raise UserError(f"'hf://{address}' is no address; write hf://user/repository or hf://user/repository/file")
     repository, name = "/".join(parts[:2]), "/".join(parts[2:]) or "generator.safetensors"
     if not name.endswith(".safetensors"):
         raise UserError(f"hf://{address}: only .safetensors files are loaded, and '{name}' is none")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from huggingface_hub import hf_hub_download
+    for key, value in HUB.items():
+        os.environ.setdefault(key, value)
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
 
     try:
+        # asked once and briefly: hf_hub_download would ask again and again for half a minute before it gave up
+        get_hf_file_metadata(hf_hub_url(repository, name), timeout=10)
         return Path(hf_hub_download(repository, name))
-    except Exception as error:  # the hub has dozens of kinds; for the user they are one
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # the hub has dozens of kinds; for the user they are few
+        reason = _hub_reason(error)
+        kept = None if isinstance(error, ValueError) else try_to_load_from_cache(repository, name)
+        if isinstance(kept, str):
+            if say is not None:
+                say(f"hf://{repository} gives nothing ({reason}); taking the {name} fetched earlier")
+            return Path(kept)
         raise UserError(
             f"cannot get {name} of hf://{repository} ({reason}); fetch it by hand and name the file instead", code=1
         ) from None
 
 
-def load_generator(model: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> nn.Module:
+def _hub_reason(error: Exception) -> str:
+    """What the hub's library raised, in a few words."""
+    from huggingface_hub.errors import EntryNotFoundError, GatedRepoError, RepositoryNotFoundError
+
+    if isinstance(error, GatedRepoError):
+        return "its owner must let you in first: ask on its page, then `hf auth login`"
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such repository, or it is private: then `hf auth login`"
+    if isinstance(error, EntryNotFoundError) and not isinstance(error, FileNotFoundError):
+        return "the repository holds no such file"
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def load_generator(
+    model: str | os.PathLike[str], *, device: str | torch.device = "cpu", say: Say | None = announce
+) -> nn.Module:
     """A trained generator: the very class that was trained, in float32 and evaluation mode.
 
     Args:
         model: "family/name", a generator file, or "hf://user/repo".
         device: where its weights go.
+        say: what is told when it has to be fetched first; None keeps silent.
 
     Returns:
         The network, with the attributes `card` (i2i.Card), `spec` (i2i.Spec) and `source` (what was loaded).
@@ -124,7 +176,7 @@ def load_generator(model: str | os.PathLike[str], *, device: str | torch.device 
 
     from i2i.checkpoint import read_header
 
-    path = find(os.fspath(model))
+    path = find(os.fspath(model), say=say)
     header = read_header(path)
     network = blank(header, path)
     kinds = {key: value.dtype for key, value in network.state_dict().items()}
@@ -136,7 +188,7 @@ def load_generator(model: str | os.PathLike[str], *, device: str | torch.device 
             raise UserError(f"{path}: the file lacks the buffer '{name}'; train or fetch it again")
     network.card, network.spec, network.source = header.card, header.spec, os.fspath(model)  # type: ignore[assignment]
     assert not any(isinstance(p, torch.Tensor) and p.is_meta for p in network.parameters())
-    return network
+    return network.to(device)  # fixed filters are in no file, and were made on the CPU
 
 
 def blank(header: Header, path: Path) -> nn.Module:

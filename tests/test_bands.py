@@ -1,0 +1,231 @@
+"""A network in bands of rows is the network: each layer by itself, whole networks, and the engine on large pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from i2i import bands, layers
+from i2i import engine as engines
+from i2i.bands import Plan, steps_of, through
+from i2i.engine import Engine
+from i2i.errors import UserError
+from i2i.memory import Ledger
+from i2i.translation.cut import AntialiasedResnet
+from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.pix2pix import UnetGenerator
+
+ALL = [
+    nn.Conv2d(3, 4, 3),
+    nn.Conv2d(3, 4, 3, padding=1),
+    nn.Conv2d(3, 4, 7, stride=2, padding=3),
+    nn.Conv2d(3, 4, 4, stride=2, padding=1, bias=False),
+    nn.Conv2d(3, 6, 3, dilation=2, padding=2, groups=3),
+    nn.Conv2d(3, 4, 1),
+    nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1),
+    nn.ConvTranspose2d(3, 4, 4, stride=2, padding=1),
+    nn.ConvTranspose2d(3, 4, 4, stride=2),
+    nn.ConvTranspose2d(3, 4, 3, stride=3),
+    nn.ReflectionPad2d(3),
+    nn.ReflectionPad2d((1, 2, 3, 0)),
+    nn.ReplicationPad2d(2),
+    nn.ZeroPad2d((0, 1, 2, 3)),
+    nn.ReLU(),
+    nn.LeakyReLU(0.2),
+    nn.Tanh(),
+]
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def trained(network: nn.Module) -> nn.Module:
+    """A network whose weights are of the size of trained ones."""
+    torch.manual_seed(1)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and isinstance(module.weight, nn.Parameter):
+            nn.init.kaiming_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.normal_(module.bias)
+    return network.eval().requires_grad_(False)
+
+
+def in_bands(network: nn.Module, x: Tensor, **options: Any) -> tuple[Tensor, Any]:
+    plan, out = Plan.of(network), []
+    assert plan is not None
+    x = x.contiguous(memory_format=torch.channels_last)
+    found = plan.run(
+        lambda rows: x[:, :, slice(*rows)], x.shape[2], lambda rows, band: out.append(band.clone()), **options
+    )
+    return torch.cat(out, 2), found
+
+
+@pytest.mark.parametrize("layer", ALL, ids=str)
+def test_any_rows_of_a_layer_are_those_of_the_whole(layer: nn.Module) -> None:
+    x = noise(1, 3, 11, 9)
+    (step,) = steps_of(layer)
+    with torch.no_grad():
+        whole = layer(x)
+        assert step.height(11) == whole.shape[2]
+        for first in range(whole.shape[2]):
+            for last in range(first + 1, whole.shape[2] + 1):
+                have = step.needs((first, last), 11)
+                assert 0 <= have[0] < have[1] <= 11
+                band = step.run(x[:, :, slice(*have)], have, (first, last), 11)
+                torch.testing.assert_close(band, whole[:, :, first:last], rtol=0, atol=2e-6)
+
+
+def networks() -> list[nn.Module]:
+    return [
+        trained(ResnetGenerator(width=8, blocks=2)),
+        trained(ResnetGenerator(1, 2, width=8, blocks=1, norm=layers.BatchNorm, bias=False)),
+        trained(ResnetGenerator(width=8, blocks=1, norm=layers.StoredBatchNorm)),
+        trained(AntialiasedResnet(width=8, blocks=2)),
+    ]
+
+
+@pytest.mark.parametrize("network", networks(), ids=lambda network: type(network).__name__)
+@pytest.mark.parametrize("size", [(32, 32), (64, 100), (100, 36)])
+def test_bands_equal_the_whole(network: nn.Module, size: tuple[int, int]) -> None:
+    network, x = network.double(), noise(1, network.inputs, *size).double()
+    with torch.inference_mode():
+        whole = network(x)
+    for rows in (None, 1, 7, 64):
+        got, found = in_bands(network, x, rows=rows)
+        torch.testing.assert_close(got, whole, rtol=0, atol=1e-10)
+    again, _ = in_bands(network, x, rows=7, statistics=found)  # nothing kept, and the same
+    torch.testing.assert_close(again, whole, rtol=0, atol=1e-10)
+
+
+def test_statistics_are_the_whole_pictures() -> None:
+    network = trained(ResnetGenerator(width=4, blocks=1))
+    x = noise(1, 3, 64, 48)
+    _, found = in_bands(network, x, rows=5)
+    assert len(found) == 1 + 2 + 2 + 2  # after the first layer, two down, two in the block, two up
+    first = network.layers[1](network.layers[0](x))
+    torch.testing.assert_close(found[0].mean, first.mean((0, 2, 3)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0].variance, first.var((0, 2, 3), correction=0), rtol=1e-5, atol=1e-6)
+
+
+def test_a_flat_picture_has_no_variance_and_is_finite() -> None:
+    network = trained(ResnetGenerator(width=4, blocks=1))
+    got, _ = in_bands(network, torch.zeros(1, 3, 64, 64))
+    assert torch.isfinite(got).all()
+
+
+def test_memory_is_bounded_by_the_maps_that_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bands, "BAND", 1 << 18)
+    network = trained(ResnetGenerator(width=16, blocks=2))
+    x = noise(1, 3, 512, 512)
+    plan = Plan.of(network)
+    with torch.inference_mode(), Ledger() as whole:
+        network(x)
+    with Ledger() as banded:
+        in_bands(network, x, rows=16)
+    kept = plan.wanted(3, (512, 512), 4)
+    assert kept == 3 * 64 * 128 * 128 * 4  # maps of 4 * width channels at a quarter of the size: x, layers(x), sum
+    own = 2 * x.nbytes * 2  # the input and the result of this test, and their copies
+    assert kept <= banded.peak < whole.peak / 2 + own
+
+
+def test_a_network_that_sees_all_at_once_has_no_plan() -> None:
+    assert Plan.of(UnetGenerator(width=4, depth=5)) is None
+    assert Plan.of(nn.Linear(3, 3)) is None
+
+
+def ready(network: nn.Module, **options: Any) -> Engine:
+    network.card = network.card()
+    return Engine(network, device="cpu", **options)
+
+
+def picture(height: int, width: int, dtype: Any = np.uint8) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype, endpoint=True)
+
+
+@pytest.mark.parametrize("tile", [1, 50, 128])
+def test_tiles_of_any_height_give_the_result_in_one_piece(tile: int) -> None:
+    image = picture(150, 203)
+    whole = ready(trained(ResnetGenerator(width=8, blocks=2)), precision="fp32", tile="off")(image)
+    tiled = ready(trained(ResnetGenerator(width=8, blocks=2)), precision="fp32", tile=tile)(image)
+    apart = np.abs(whole.astype(int) - tiled)
+    assert tiled.shape == (150, 203, 3) and apart.max() <= 1 and apart.mean() < 0.01
+
+
+def test_every_kind_of_image_goes_in_bands() -> None:
+    for given in (picture(70, 64, np.uint16), picture(70, 64)[..., 0], picture(70, 64) / np.float32(255)):
+        whole = ready(trained(ResnetGenerator(width=8, blocks=1)), precision="fp32", tile="off")(given)
+        tiled = ready(trained(ResnetGenerator(width=8, blocks=1)), precision="fp32", tile=20)(given)
+        assert tiled.dtype == given.dtype
+        top = 1 if tiled.dtype.kind == "f" else np.iinfo(tiled.dtype).max
+        np.testing.assert_allclose(tiled / top, whole / top, rtol=0, atol=1.01 / 255)
+        assert np.abs(tiled / top - whole / top).mean() < 2e-5
+    tensor = noise(2, 3, 64, 64)
+    tiled = ready(trained(ResnetGenerator(width=8, blocks=1)), precision="fp32", tile=20)(tensor)
+    whole = ready(trained(ResnetGenerator(width=8, blocks=1)), precision="fp32", tile="off")(tensor)
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-4)
+
+
+def test_large_pictures_take_bands_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "LARGE", 64 * 64)
+    ran: list[int] = []
+    run = Plan.run
+
+    def noted(self: Plan, read: Any, height: int, write: Any, **options: Any) -> Any:
+        ran.append(height)
+        return run(self, read, height, write, **options)
+
+    monkeypatch.setattr(Plan, "run", noted)
+    engine = ready(trained(ResnetGenerator(width=4, blocks=1)), precision="fp32")
+    engine(picture(64, 64))
+    assert not ran
+    engine(picture(68, 64))
+    assert ran == [68]
+
+
+def test_what_is_too_large_to_keep_takes_its_statistics_from_a_smaller_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    network, image = trained(ResnetGenerator(width=4, blocks=1)), picture(128, 96)
+    monkeypatch.setattr(engines, "free_memory", lambda device: 150_000)
+    engine = ready(network, precision="fp32", tile=32, say=said.append)
+    got = engine(image)
+    assert len(said) == 1 and "96 x 128 pixels are too many to keep" in said[0] and "1/2 of the size" in said[0]
+
+    def entered(values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).permute(2, 0, 1)[None].float() / 127.5 - 1
+
+    halves = image.reshape(64, 2, 48, 2, 3).mean((1, 3)).round().astype(np.uint8)
+    _, found = in_bands(network, entered(halves))
+    wanted, _ = in_bands(network, entered(image), statistics=found)
+    levels = wanted[0].permute(1, 2, 0).add(1).mul(127.5).numpy()
+    assert np.abs(got - levels).mean() < 1  # the means of four pixels may be rounded another way
+
+
+def test_what_is_not_finite_is_computed_again_in_fp32() -> None:
+    said: list[str] = []
+    network = trained(ResnetGenerator(width=4, blocks=1))
+    network.layers[1].weight.data *= 1e30  # the squares of this overflow, whatever the precision
+    network.layers[1].weight.data *= 1e8
+    with pytest.raises(UserError, match="not finite"):
+        ready(network, precision="bf16", tile=32, say=said.append)(picture(64, 64))
+    assert any("computed again in fp32" in sentence for sentence in said)
+
+
+def test_a_tile_is_refused_where_it_cannot_be() -> None:
+    unet = UnetGenerator(width=4, depth=5)
+    with pytest.raises(UserError, match="sees the whole picture at once"):
+        ready(unet, tile=64)
+    ready(UnetGenerator(width=4, depth=5), tile="auto")(picture(64, 64))
+    with pytest.raises(UserError, match="a tile of 0 rows"):
+        ready(trained(ResnetGenerator(width=4, blocks=1)), tile=0)
+
+
+def test_a_chain_knows_its_widest_map() -> None:
+    chain = list(steps_of(nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 3, 1))))
+    with torch.no_grad():
+        band, widest = through(chain, noise(1, 3, 4, 8), (0, 4), 4)
+    assert band.shape == (1, 3, 4, 8) and widest == 16 * 4 * 8 * 4
