@@ -1,15 +1,28 @@
-"""Adversarial rules, as three functions of a critic's raw scores (no sigmoid in any network)."""
+"""Adversarial rules, as three functions of a critic's raw scores (no sigmoid in any network), and content losses."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["HINGE", "LEAST_SQUARES", "LOGISTIC", "PEARSON", "SATURATING", "WASSERSTEIN", "Adversarial", "Score", "wide"]
+from i2i.features import Vgg, VggName
+
+__all__ = [
+    "HINGE",
+    "LEAST_SQUARES",
+    "LOGISTIC",
+    "PEARSON",
+    "SATURATING",
+    "WASSERSTEIN",
+    "Adversarial",
+    "Perceptual",
+    "Score",
+    "wide",
+]
 
 Score = Callable[[Tensor], Tensor]
 """Raw scores of any shape -> a scalar to minimise. Computed in float32 at least."""
@@ -54,3 +67,46 @@ WASSERSTEIN = Adversarial(  # Arjovsky et al. 2017, Eq. 2
     fake=lambda score: wide(score).mean(),
     fool=lambda score: -wide(score).mean(),
 )
+
+
+class Perceptual(nn.Module):
+    """Distance between the features that a pretrained network finds in two pictures (Johnson et al. 2016, Sec. 3.2).
+
+    The defaults are SRGAN's: VGG19's phi-5,4 after its activation, squared, features scaled by 1/12.75 (Ledig et al.
+    2017, Sec. 3.2). ESRGAN: `layers={"conv5_4": 1.0}, distance="l1", scale=1.0`.
+
+    Args:
+        network: whose features.
+        layers: name -> weight; "conv5_4" is before, "relu5_4" after the activation.
+        distance: mean absolute or mean squared.
+        scale: factor on the features before they are compared.
+        weights: file in torchvision's layout; None looks in torch's cache and fetches it there.
+
+    Raises ValueError for a layer the network has not, UserError where its weights cannot be had.
+    """
+
+    def __init__(
+        self,
+        network: VggName = "vgg19",
+        *,
+        layers: Mapping[str, float] | None = None,
+        distance: Literal["l1", "mse"] = "mse",
+        scale: float = 1 / 12.75,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.layers = dict(layers or {"relu5_4" if network == "vgg19" else "relu5_3": 1.0})
+        self.distance, self.scale = distance, scale
+        self.features = Vgg(network, self.layers, weights=weights)
+
+    def forward(self, drawn: Tensor, wanted: Tensor) -> Tensor:
+        """drawn, wanted: [N,3,H,W] in [-1,1] => a scalar; no gradient reaches `wanted`."""
+        with torch.no_grad():
+            theirs = self.features(wanted)
+        ours = self.features(drawn)
+        measure = F.l1_loss if self.distance == "l1" else F.mse_loss
+        parts = [
+            weight * measure(self.scale * wide(ours[name]), self.scale * wide(theirs[name]))
+            for name, weight in self.layers.items()
+        ]
+        return torch.stack(parts).sum()

@@ -35,12 +35,18 @@ KNOWN = (
     "i2i.translation.pix2pix:PatchDiscriminator",
     "i2i.translation.cyclegan:CycleGAN",
     "i2i.translation.cyclegan:ResnetGenerator",
+    "i2i.translation.srgan:SRGAN",
+    "i2i.translation.srgan:SRResNet",
+    "i2i.translation.srgan:SRDiscriminator",
+    "i2i.losses:Perceptual",
     "i2i.data.datasets:Paired",
     "i2i.data.datasets:Unaligned",
+    "i2i.data.datasets:Photographs",
     "i2i.schedules:Constant",
     "i2i.schedules:LinearToZero",
     "i2i.schedules:Steps",
     "i2i.schedules:Cosine",
+    "i2i.schedules:PerStage",
     "i2i.schedules:HalfLife",
 )
 """What the JSON Schema describes for editors; any other address is taken without being looked at."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-__all__ = ["Clock", "Constant", "Cosine", "HalfLife", "LinearToZero", "Purpose", "Rate", "Steps", "mix"]
+__all__ = ["Clock", "Constant", "Cosine", "HalfLife", "LinearToZero", "PerStage", "Purpose", "Rate", "Steps", "mix"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,20 @@ class Cosine:
             return (clock.stage_images + 1) / self.warmup
         done = min(1.0, (clock.stage_images - self.warmup) / max(1, self.end - self.warmup))
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+@dataclass(frozen=True)
+class PerStage:
+    """Each stage its own rate, in the order of the stages; the last one also serves all that follow."""
+
+    rates: tuple[Rate, ...]
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            raise ValueError("PerStage needs at least one rate")
+
+    def __call__(self, clock: Clock) -> float:
+        return self.rates[min(clock.stage, len(self.rates) - 1)](clock)
 
 
 @dataclass(frozen=True)

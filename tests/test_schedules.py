@@ -7,7 +7,7 @@ import torch
 from games import Noise, tiny_pix2pix
 
 from i2i.recipe import Training
-from i2i.schedules import Clock, Constant, Cosine, HalfLife, LinearToZero, Purpose, Steps, mix
+from i2i.schedules import Clock, Constant, Cosine, HalfLife, LinearToZero, PerStage, Purpose, Steps, mix
 from i2i.trainer import Trainer, seeded
 
 
@@ -104,3 +104,11 @@ def test_seeds_fit_into_63_bits_and_do_not_meet() -> None:
 def test_a_number_beyond_64_bits_is_an_error_not_another_seed() -> None:
     with pytest.raises(Exception, match="argument out of range|int too large|format requires"):
         mix(2**63)
+
+
+def test_each_stage_has_its_own_rate() -> None:
+    rate = PerStage((Constant(), Steps(at=(10,), factor=0.5)))
+    assert [rate(Clock(stage=stage, stage_images=20)) for stage in (0, 1, 2)] == [1, 0.5, 0.5]
+    assert rate(Clock(images=100, stage=1, stage_images=9)) == 1
+    with pytest.raises(ValueError, match="at least one rate"):
+        PerStage(())

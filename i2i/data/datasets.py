@@ -27,7 +27,7 @@ from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
 from i2i.spec import Spec
 
-__all__ = ["Pair", "Paired", "Unaligned", "Unpaired"]
+__all__ = ["Pair", "Paired", "Photographs", "Picture", "Unaligned", "Unpaired"]
 
 A_SIDE, B_SIDE = 0, 1
 CHECKED = 10_000  # items whose sizes are looked at before training, 0.1 ms each; the rest are checked when read
@@ -47,6 +47,12 @@ class Unpaired(NamedTuple):
 
     a: Tensor
     b: Tensor
+
+
+class Picture(NamedTuple):
+    """A picture alone: [C,H,W] uint8, or float32 in [-1,1] where the file has 16 bits."""
+
+    hr: Tensor
 
 
 class Prepared:
@@ -118,6 +124,7 @@ class Paired:
         photometric: changes of the input alone; see `transforms.Photometric`.
         channels: wanted of input and target, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
         keep_in_memory: keep decoded and resized pixels, so that each file is read once.
+        without: files to leave out, damaged ones for example, written as the folders are: maps/train/7.jpg.
         seed: of order, crops, flips and photometric changes; >= 0.
 
     Raises UserError for folders or files that are missing, empty, damaged or do not fit, naming them.
@@ -140,6 +147,7 @@ class Paired:
         photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
         channels: tuple[int, int] = (3, 3),
         keep_in_memory: bool = False,
+        without: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         if direction not in ("a2b", "b2a"):
@@ -151,7 +159,7 @@ class Paired:
         if base.is_file():
             source = packed(base, pictures=2)
         else:
-            source, self.orphans = pairs_in(base, layout, a, b)
+            source, self.orphans = pairs_in(base, layout, a, b, without)
         self.swapped, self.seed = direction == "b2a", seed
         stored = channels[::-1] if self.swapped else channels
         self.prepared = Prepared(source, preprocess, load, cut, stored, keep_in_memory)
@@ -181,10 +189,12 @@ class Unaligned:
         side_by_side: the folders hold pairs side by side: A is the left half of those in `a`, B the right half of those
             in `b` (the two may be one folder; which belongs to which is forgotten).
         photometric: changes of A alone.
+        fewest: refuse folders of fewer pictures; 1 for single-image translation, where random crops of one large
+            picture stand for a data set.
 
     The other arguments are those of `Paired`; crops and flips of A and B are drawn independently.
 
-    Raises UserError for folders or files that are missing, damaged or do not fit, or that hold fewer than 2 pictures.
+    Raises UserError for folders or files that are missing, damaged or do not fit, and for fewer than `fewest` pictures.
     """
 
     fields = Unpaired
@@ -202,6 +212,8 @@ class Unaligned:
         photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
         channels: tuple[int, int] = (3, 3),
         keep_in_memory: bool = False,
+        without: Sequence[str] = (),
+        fewest: int = 2,
         seed: int = 0,
     ) -> None:
         cut = check(preprocess, load, crop, channels, seed)
@@ -212,9 +224,11 @@ class Unaligned:
             if base.is_file():
                 source = packed(base, pictures=1 + side_by_side, side=side if side_by_side else None)
             else:
-                source = Halves(scan(base), side) if side_by_side else Singles(scan(base))
-            if len(source) < 2:
-                raise UserError(f"{base.name} holds 1 image; Unaligned needs at least 2 ({base})")
+                files = scan(base, without)
+                source = Halves(files, side) if side_by_side else Singles(files)
+            if len(source) < fewest:
+                held = f"{len(source)} image{'s' if len(source) != 1 else ''}"
+                raise UserError(f"{base.name} holds {held}; Unaligned needs at least {fewest} ({base})")
             self.sides.append(Prepared(source, preprocess, load, cut, channels[side : side + 1], keep_in_memory))
         self.geometric = Geometric(cut, flip=flip)
         self.photometric = Photometric(photometric) if photometric else None
@@ -236,6 +250,63 @@ class Unaligned:
         """Read everything that is to be kept in memory."""
         for side in self.sides:
             side.fill()
+
+
+class Photographs:
+    """Pictures alone, as large as they shall become: whoever trains on them makes the small ones on the device.
+
+    Args:
+        roots: folders, looked for here, in ./datasets and under $I2I_DATA, taken together; or one file that
+            `i2i data cache` wrote.
+        crop: the side of the random crop in pixels, a multiple of the enlargement.
+        flip: mirror left and right with probability 1/2.
+        turn: turn by a quarter, a half or three quarters, or not, with equal probability.
+        channels: wanted, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
+        keep_in_memory: keep decoded pixels, so that each file is read once.
+        without: files to leave out, damaged or small ones for example, written as the folders are: photos/7.jpg.
+        seed: of order, crops, flips and turns; >= 0.
+
+    Raises UserError for folders or files that are missing, empty or damaged, or pictures smaller than the crop.
+    """
+
+    fields = Picture
+
+    def __init__(
+        self,
+        roots: Sequence[str],
+        *,
+        crop: int = 96,
+        flip: bool = True,
+        turn: bool = True,
+        channels: int = 3,
+        keep_in_memory: bool = False,
+        without: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        cut = check("crop", crop, crop, (channels, channels), seed)
+        found = [find(root) for root in roots]
+        if not found or (len(found) > 1 and any(map(Path.is_file, found))):
+            raise UserError("'roots' must name one or more folders, or one file that 'i2i data cache' wrote")
+        source: Source
+        if found[0].is_file():
+            source = packed(found[0], pictures=1)
+        else:
+            source = Singles([file for folder in found for file in scan(folder, without)])
+        self.seed = seed
+        self.prepared = Prepared(source, "crop", crop, cut, (channels,), keep_in_memory)
+        self.geometric = Geometric(cut, flip=flip, turn=turn)
+
+    def __len__(self) -> int:
+        return len(self.prepared)
+
+    def __getitem__(self, position: int) -> Picture:
+        epoch, index = locate(position, len(self), self.seed)
+        (picture,) = self.geometric(mix(self.seed, Purpose.SAMPLE, epoch, index), *self.prepared[index])
+        return Picture(to_tensor(picture))
+
+    def fill(self) -> None:
+        """Read everything that is to be kept in memory."""
+        self.prepared.fill()
 
 
 def locate(position: int, length: int, seed: int, side: int = A_SIDE) -> tuple[int, int]:

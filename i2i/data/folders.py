@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from i2i import images
 from i2i.errors import UserError
 
 __all__ = ["advice", "find", "pair", "read_pixels", "read_size", "scan", "walk"]
-
-ORIENTATION = 0x0112  # EXIF: from 5 on, height and width change places
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +56,20 @@ def advice(missing: Path) -> str:
     return f"did you mean {missing.parent / near[0]}?" if near else "check the path"
 
 
-def scan(folder: str | os.PathLike[str]) -> list[Path]:
+def scan(folder: str | os.PathLike[str], without: Sequence[str] = ()) -> list[Path]:
     """All pictures in `folder` and below, in the order of their relative paths; hidden ones are passed over.
 
-    Raises UserError if `folder` is no folder or holds no picture.
+    Args:
+        without: files that are left out, each looked for as `find` does.
+
+    Raises UserError if `folder` is no folder or holds no picture, or a file of `without` is not there.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name a folder of pictures")
+    left_out = {os.path.abspath(find(path)) for path in without}
     found = [path for path in walk(folder) if path.suffix.lower() in images.SUFFIXES and path.is_file()]
+    found = [path for path in found if os.path.abspath(path) not in left_out]
     if not found:
         raise UserError(f"{folder} holds no pictures; put .jpg, .png or .tif files there, or name another folder")
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
@@ -96,12 +98,13 @@ def walk(folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
             yield entry
 
 
-def pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
+def pair(a: Path, b: Path, without: Sequence[str] = ()) -> tuple[list[tuple[Path, Path]], list[Path]]:
     """Files of folders `a` and `b` with equal relative path but for the ending, and the orphans of both.
 
-    Orphans are also logged as one warning. Raises UserError if nothing pairs, or if two files share a stem.
+    `without` as in `scan`. Orphans are also logged as one warning. Raises UserError if nothing pairs, or if two files
+    share a stem.
     """
-    left, right = by_stem(a), by_stem(b)
+    left, right = by_stem(a, without), by_stem(b, without)
     pairs = [(left[stem], right[stem]) for stem in left if stem in right]
     if not pairs:
         raise UserError(
@@ -116,10 +119,10 @@ def pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[Path]]:
     return pairs, orphans
 
 
-def by_stem(folder: Path) -> dict[str, Path]:
+def by_stem(folder: Path, without: Sequence[str] = ()) -> dict[str, Path]:
     """Relative path without ending -> file, in the order of `scan`."""
     stems: dict[str, Path] = {}
-    for path in scan(folder):
+    for path in scan(folder, without):
         stem = path.relative_to(folder).with_suffix("").as_posix()
         if stem in stems:
             raise UserError(f"{stems[stem]} and {path} differ in their endings alone; rename or remove one of them")
@@ -135,8 +138,7 @@ def read_pixels(path: Path) -> NDArray[Any]:
     try:
         picture = images.read(path)
     except UserError as error:
-        reason = str(error).partition(";")[0]  # the advice that may follow is for translating
-        raise UserError(f"{reason}; mend it or take it out of the data set", code=error.code) from error
+        raise taken_out(error) from error
     channels = [picture.pixels] if picture.alpha is None else [picture.pixels, picture.alpha]
     return np.concatenate([values.reshape(*values.shape[:2], -1) for values in channels], axis=2)
 
@@ -147,12 +149,13 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises UserError naming the file if it is missing, empty or no picture.
     """
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if picture.format == "TIFF":  # Pillow has turned its size already
-                return width, height
-            lying = Image.Image.getexif(picture).get(ORIENTATION) in (5, 6, 7, 8)  # PNG's own would decode all pixels
-            return (height, width) if lying else (width, height)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        read_pixels(path)  # says in a sentence what is wrong
-        raise UserError(f"{path} cannot be read ({error}); mend it or take it out of the data set", code=1) from error
+        head = images.read_head(path)
+    except UserError as error:
+        raise taken_out(error) from error
+    return head.width, head.height
+
+
+def taken_out(error: UserError) -> UserError:
+    """What reading said of a file, with the advice for a data set in the place of that for translating."""
+    reason = str(error).partition(";")[0]
+    return UserError(f"{reason}; mend it, take it out of the data set, or name it under data.without", code=error.code)

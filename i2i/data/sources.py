@@ -116,20 +116,23 @@ LAYOUTS = ("side-by-side", "folders")
 USUAL_NAMES = (("A", "B"), ("a", "b"), ("trainA", "trainB"))  # of the two folders, looked for when none are given
 
 
-def pairs_in(root: Path, layout: str, a: str | None, b: str | None) -> tuple[Source, list[Path]]:
+def pairs_in(
+    root: Path, layout: str, a: str | None, b: str | None, without: Sequence[str] = ()
+) -> tuple[Source, list[Path]]:
     """The pairs below folder `root`, and the files that have no partner.
 
     Args:
         layout: "side-by-side": two pictures in each file; "folders": two folders, partners have equal stems.
         a, b: names of the two folders below `root`; None looks for the usual ones.
+        without: files that are left out.
     """
     if layout == "side-by-side":
-        return Halves(scan(root)), []
+        return Halves(scan(root, without)), []
     if layout != "folders":
         raise UserError(f"layout '{layout}' is none of {', '.join(LAYOUTS)}")
     usual = next((names for names in USUAL_NAMES if all((root / name).is_dir() for name in names)), (None, None))
     first, second = a or usual[0], b or usual[1]
     if first is None or second is None:
         raise UserError(f"{root} holds neither folders A and B nor trainA and trainB; name the two with a and b")
-    couples, orphans = pair(root / first, root / second)
+    couples, orphans = pair(root / first, root / second, without)
     return Couples(couples), orphans

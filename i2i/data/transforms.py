@@ -27,23 +27,26 @@ from i2i.spec import Spec, SpecError
 __all__ = ["Geometric", "Photometric"]
 
 Pixels = NDArray[np.generic]
-CROP, FLIP, PHOTOMETRIC = 0, 1, 2  # numbers of the seeds; new kinds go behind
+CROP, FLIP, PHOTOMETRIC, TURN = 0, 1, 2, 1 << 32  # numbers of the seeds; photometric steps count on from theirs
 
 
 class Geometric:
-    """Random crop and horizontal flip, the same for all pictures of a call.
+    """Random crop, horizontal flip and turn, the same for all pictures of a call.
 
     Args:
         crop: height and width of the crop; 0 crops nothing.
         flip: mirror left and right with probability 1/2.
+        turn: turn by 0, 90, 180 or 270 degrees with equal probability.
     """
 
-    def __init__(self, crop: int = 0, *, flip: bool = True) -> None:
+    def __init__(self, crop: int = 0, *, flip: bool = True, turn: bool = False) -> None:
         self.steps: list[tuple[int, BasicTransform]] = []
         if crop:
             self.steps.append((CROP, albumentations.RandomCrop(crop, crop)))
         if flip:
             self.steps.append((FLIP, albumentations.HorizontalFlip(p=0.5)))
+        if turn:
+            self.steps.append((TURN, albumentations.RandomRotate90(p=1.0)))
         self.compose = albumentations.Compose(
             [step for _, step in self.steps], additional_targets={"other": "image"}, strict=True
         )
