@@ -15,13 +15,17 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 from i2i import images
 from i2i.engine import Engine
 from i2i.errors import UserError
+from i2i.gallery import Gallery, Row, card_facts, thumbnail
+from i2i.gallery.page import page_paths, vacant
 from i2i.images import Picture
 from i2i.inputs import Job, parse_shard, plan
 
@@ -49,6 +53,7 @@ class Settings:
         keep_truncated: take what is there of truncated files.
         shard: (i, n) takes the i-th of n parts, counted from 1.
         compare: also write input | output side by side, and a sheet of the first 24 pairs.
+        gallery: also write an HTML page that shows all pairs, those that were skipped included.
     """
 
     format: str | None = None
@@ -58,6 +63,7 @@ class Settings:
     keep_truncated: bool = False
     shard: tuple[int, int] = (1, 1)
     compare: bool = False
+    gallery: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Report:
     seconds: float = 0.0
     out: str = ""
     sheet: str | None = None
+    gallery: str | None = None
     renamed: list[str] = field(default_factory=list)
 
     def dict(self) -> dict[str, Any]:
@@ -96,6 +103,14 @@ class Work:
     job: Job
     picture: Picture | None = None
     error: UserError | None = None
+
+
+class Delivered(NamedTuple):
+    """What became of one input, and what is shown of it."""
+
+    outcome: Outcome
+    pair: Picture | None = None  # for the sheet
+    row: Row | None = None  # for the gallery
 
 
 def run(
@@ -125,6 +140,7 @@ def run(
     jobs = jobs[first - 1 :: parts]
     report = Report(out=str(out), renamed=renamed)
     ready = prepare(jobs, out, settings)
+    page = gallery_path(jobs, out, settings)
     card = engine.card  # said only now: a request that is wrong gets one sentence
     source = getattr(engine.generator, "source", "the generator")
     say(f"{source}: {card.a} -> {card.b}; {engine.mode} mode, {engine.precision} on {engine.device}")
@@ -143,15 +159,27 @@ def run(
     workers = max(1, min(4, (os.cpu_count() or 2) // 2))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     writers = ThreadPoolExecutor(workers, thread_name_prefix="encode")
-    encoding: deque[Future[tuple[Outcome, Picture | None]]] = deque()
+    encoding: deque[Future[Delivered]] = deque()
+    book = Gallery(page, (card.a, card.b)) if page else None
 
     def settle(limit: int) -> None:
         """Report finished pictures until at most `limit` are being written."""
         while encoding and (len(encoding) > limit or encoding[0].done()):
-            outcome, thumb = encoding.popleft().result()
-            if thumb is not None and len(thumbs) < SHEET:
-                thumbs.append(thumb)
+            outcome, pair, row = encoding.popleft().result()
+            if pair is not None and len(thumbs) < SHEET:
+                thumbs.append(pair)
+            if book and outcome.status == "failed":
+                book.fail(outcome.input, outcome.reason)
+            if book and row:
+                stored(partial(book.add, row), book.path)
             tally(outcome)
+
+    def publish(book: Gallery) -> None:
+        """Write the gallery of what has been settled."""
+        mode = f"{engine.mode}, seed {engine.seed}" if engine.mode == "paper" else engine.mode
+        facts = {"Model": source, "Mode": mode, "Precision": f"{engine.precision} on {engine.device}"}
+        stored(partial(book.write, f"{card.a} → {card.b}", facts | card_facts(card)), book.path)
+        report.gallery = str(book.path)
 
     try:
         with warnings.catch_warnings():
@@ -162,12 +190,21 @@ def run(
                 settle(2 * workers + engine.batch)
             settle(0)
             if settings.compare and len(thumbs) > 1:
-                page = Path(out) / "compare.png"
-                stored(lambda: images.write(images.sheet(thumbs), page), page)
-                report.sheet = str(page)
+                sheet = Path(out) / "compare.png"
+                stored(lambda: images.write(images.sheet(thumbs), sheet), sheet)
+                report.sheet = str(sheet)
+            if book:
+                publish(book)
+    except KeyboardInterrupt:
+        if book:
+            with suppress(UserError):
+                publish(book)
+        raise
     finally:  # after an interrupt or a full disk too: whatever is being written is finished or cleaned up
         pool.shutdown(wait=True, cancel_futures=True)
         writers.shutdown(wait=True, cancel_futures=True)
+        if book:
+            book.close()
     report.seconds = time.monotonic() - started
     return report
 
@@ -191,6 +228,25 @@ def prepare(jobs: list[Job], out: str | Path, settings: Settings) -> list[Job]:
 
     stored(attempt, folder, code=2)
     return jobs
+
+
+def gallery_path(jobs: list[Job], out: str | Path, settings: Settings) -> Path | None:
+    """Where the gallery goes, if there is to be one: each shard has its own.
+
+    Raises UserError where something else is in its place, or will be.
+    """
+    if not settings.gallery or str(out) == "-":
+        return None
+    first, parts = settings.shard
+    root = jobs[0].root if jobs else Path(out)
+    page = root / ("gallery.html" if parts == 1 else f"gallery-shard-{first}-of-{parts}.html")
+    vacant(page, len(jobs), replace=settings.existing == "overwrite", mine=settings.existing == "skip")
+    names = {page.name.casefold() for page in page_paths(page, len(jobs))}
+    for job in jobs:
+        if job.name and Path(job.name).parts[0].casefold() in names:
+            raise UserError(f"the result {root / job.name} goes into a folder of the name that the gallery needs; "
+                            "rename that folder, or leave --gallery out")  # fmt: skip
+    return page
 
 
 def stored(action: Callable[[], Any], path: Path, *, code: int = 1) -> None:
@@ -275,18 +331,22 @@ def translated(engine: Engine, group: list[Work]) -> Iterator[tuple[Work, Pictur
 
 def deliver(
     work: Work, result: Picture | None, settings: Settings, stdout: IO[bytes] | None, want_thumb: bool
-) -> tuple[Outcome, Picture | None]:
+) -> Delivered:
     """Encode and write one result. Raises UserError only where no other picture could be written either."""
     job = work.job
     if work.error is not None:
-        return Outcome(job.source, "failed", reason=str(work.error)), None
+        return Delivered(Outcome(job.source, "failed", reason=str(work.error)))
     if result is None or work.picture is None:
-        return Outcome(job.source, "skipped", output=str(job.found())), None
+        there = job.found() or job.root
+        row = None
+        if settings.gallery:
+            row = as_row(job, reread(job.source, settings.keep_truncated), there, reread(there))
+        return Delivered(Outcome(job.source, "skipped", output=str(there)), row=row)
     try:
         format, note = (job.format, "") if job.format else images.fitting_format(result, job.promised)
         data, notes = images.encode(result, format, quality=settings.quality)
     except UserError as error:
-        return Outcome(job.source, "failed", reason=f"{job.source}: {error}"), None
+        return Delivered(Outcome(job.source, "failed", reason=f"{job.source}: {error}"))
     target = job.target(format)
     thumb = None
     try:
@@ -310,7 +370,27 @@ def deliver(
             raise UserError(f"cannot write to standard output: {error.strerror}; name a file with -o", code=1) from None
         if error.errno in FATAL:
             raise UserError(unwritable(error, target), code=1) from None
-        return Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"), None
+        return Delivered(Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"))
     notes = tuple(dict.fromkeys([*result.notes, *([note] if note else []), *notes]))
     size = (result.pixels.shape[1], result.pixels.shape[0])
-    return Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size), thumb
+    outcome = Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size)
+    row = as_row(job, work.picture, target, result) if settings.gallery and target else None
+    return Delivered(outcome, thumb, row)
+
+
+def as_row(job: Job, before: Picture | str, target: Path, after: Picture | str) -> Row:
+    """Thumbnails of one pair; a picture that is not there is a few words on why."""
+    source = None if job.source == "-" else Path(job.source)
+    cells = [picture if isinstance(picture, str) else thumbnail(picture, path)
+             for picture, path in ((before, source), (after, target))]  # fmt: skip
+    return Row(target.relative_to(job.root).as_posix(), tuple(cells))
+
+
+def reread(source: str | Path, keep_truncated: bool = False) -> Picture | str:
+    """A picture that an earlier run has read or written."""
+    if source == "-":
+        return "came through standard input"
+    try:
+        return images.read(source, keep_truncated=keep_truncated)
+    except UserError as error:
+        return str(error).removeprefix(f"{source}: ")

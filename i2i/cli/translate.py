@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from i2i.cli.completion import models as complete_models
 from i2i.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,8 +35,18 @@ def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[i
     return int(found[1]), int(found[2])
 
 
+def tile(context: click.Context, option: click.Parameter, text: str) -> int | str:
+    """The text auto or off as it is, 512 as 512."""
+    if text in ("auto", "off"):
+        return text
+    if not re.fullmatch(r"\d+", text) or not int(text):
+        raise click.BadParameter(f"'{text}' is no tile; write auto, off, or a number of rows such as 512")
+    return int(text)
+
+
 @click.command()
-@click.option("-m", "--model", default=None, help="family/name, a generator file, or hf://user/repository.")
+@click.option("-m", "--model", default=None, shell_complete=complete_models,
+              help="family/name, a generator file, or hf://user/repository.")  # fmt: skip
 @click.argument("inputs", nargs=-1, metavar="[INPUT]...")
 @click.option("-o", "--out", default=None, help="Folder, file, or - for standard output [default: translated].")
 @click.option("--format", type=click.Choice(FORMATS, case_sensitive=False),
@@ -43,11 +54,14 @@ def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[i
 @click.option("--quality", type=click.IntRange(1, 100), help="Of jpeg, webp and avif [default: 95].")
 @click.option("--suffix", default="", help="Put after each name's stem: _fake makes a_fake.png of a.png.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images per pass [default: 1 on a CPU, 8 on a GPU].")
+@click.option("--tile", callback=tile, default="auto", show_default=True, metavar="auto|N|off",
+              help="Large pictures in bands of rows: when needed, always with N rows, or never.")  # fmt: skip
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option("--precision", type=click.Choice(["auto", "bf16", "fp16", "fp32"]), default="auto", show_default=True,
               help="auto takes bf16 where the hardware has it; fp32 is the network's exact output.")  # fmt: skip
-@click.option("--mode", type=click.Choice(["paper", "deterministic"]),
-              help="paper keeps dropout on, seeded by seed and content [default: the model's].")  # fmt: skip
+@click.option("--mode", type=click.Choice(["paper", "deterministic", "stored"]),
+              help="paper keeps dropout on, seeded by seed and content; stored takes the norms' statistics of training "
+                   "[default: the model's].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), default=0, show_default=True,
               help="Of the dropout in paper mode.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
@@ -55,6 +69,7 @@ def shard(context: click.Context, option: click.Parameter, text: str) -> tuple[i
 @click.option("--keep-truncated", is_flag=True, help="Take what is there of files whose end is missing.")
 @click.option("--shard", callback=shard, default="1/1", metavar="I/N", help="Do the I-th of N equal parts.")
 @click.option("--compare", is_flag=True, help="Also write input | result pairs, and a sheet of the first 24.")
+@click.option("--gallery", is_flag=True, help="Also write OUT/gallery.html, a page that shows all pairs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line per input on standard output, and a summary.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 def translate(
@@ -65,6 +80,7 @@ def translate(
     quality: int | None,
     suffix: str,
     batch: int | None,
+    tile: Any,
     device: str,
     precision: Any,
     mode: str | None,
@@ -74,6 +90,7 @@ def translate(
     keep_truncated: bool,
     shard: tuple[int, int],
     compare: bool,
+    gallery: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
@@ -96,6 +113,7 @@ def translate(
     tuned = tune_allocator()  # before torch makes its first large allocation
     from i2i import batchrun, memory, zoo
     from i2i.engine import Engine
+    from i2i.inputs import plan
 
     memory.heap_is_kept = tuned
 
@@ -104,26 +122,31 @@ def translate(
             click.echo(sentence, err=True)
 
     model, chosen = zoo.pick(model, inputs)
-    generator = zoo.load_generator(model)
-    if not chosen:
-        described, chosen = zoo.samples(model)
-        say(described)
     out = out or ("-" if chosen == ["-"] else "translated")
     if out == "-" and as_json:
         raise UserError("--json and the picture itself cannot both go to standard output; name a file with -o")
     if out == "-" and sys.stdout.isatty():
         raise UserError("a picture would fill the terminal; name a file with -o, or pipe it on")
-    if out == "-" and compare:
-        raise UserError("--compare writes files; name a folder with -o")
-    engine = Engine(generator, device=device, precision=precision, mode=mode, seed=seed, batch=batch, say=say)
+    if out == "-" and (compare or gallery):
+        raise UserError(f"--{'compare' if compare else 'gallery'} writes files; name a folder with -o")
+    format = ALIASES.get(format or "", format)
+    if chosen:
+        plan(chosen, out, format=format, suffix=suffix)  # what is wrong with it is said before a model is fetched
+    generator = zoo.load_generator(model, say=None if quiet else say)
+    if not chosen:
+        described, chosen = zoo.samples(model)
+        say(described)
+    engine = Engine(generator, device=device, precision=precision, mode=mode, seed=seed, batch=batch, tile=tile,
+                    say=say)  # fmt: skip
     settings = batchrun.Settings(
-        format=ALIASES.get(format or "", format),
+        format=format,
         quality=quality,
         suffix=suffix,
         existing="skip" if skip_existing else "overwrite" if overwrite else "refuse",
         keep_truncated=keep_truncated,
         shard=shard,
         compare=compare,
+        gallery=gallery,
     )
 
     def line(outcome: Outcome) -> str:
@@ -152,7 +175,8 @@ def summary(report: Report) -> str:
     rate = f", {speed(report.written, report.seconds)}" if report.written > 1 else ""
     where = "" if report.out == "-" else f" to {report.out}"
     sheet = f"; side by side in {report.sheet}" if report.sheet else ""
-    return f"{', '.join(parts)}{where} in {report.seconds:.1f} s{rate}{sheet}"
+    page = f"; to look at in {report.gallery}" if report.gallery else ""
+    return f"{', '.join(parts)}{where} in {report.seconds:.1f} s{rate}{sheet}{page}"
 
 
 def speed(count: int, seconds: float) -> str:
