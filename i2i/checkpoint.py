@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from i2i.download import digest
 from i2i.errors import UserError
 from i2i.game import Card, Origin
 from i2i.spec import Spec
@@ -149,12 +149,6 @@ class States:
         return ""
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file, in memory of their own (not mapped: the file may be removed later)."""
     with safe_open(path, framework="pt") as file:
@@ -227,7 +221,12 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
         raise UserError(f"the model file {path} cannot be read: {error.strerror}") from None
     except (RecursionError, ValueError, SafetensorError):
         pass  # said below, in one sentence for every kind of damage
-    kind = "a pickled checkpoint, which can execute code and is never loaded here" if _is_pickle(path) else "damaged"
+    kind = "damaged"
+    if _is_pickle(path):
+        kind = (
+            f"a pickled checkpoint, which can execute code and is never loaded here; `i2i convert {path}` makes a "
+            "generator file of it if it is CycleGAN's, pix2pix's or CUT's"
+        )
     raise UserError(f"{path} is no i2i generator file: it is {kind}")
 
 

@@ -131,7 +131,8 @@ class Card:
         tiling: "exact" where a halo of `halo` input pixels makes tiles equal the whole, "overlap" where tiles must be
             blended, "never" where the network sees the whole picture.
         halo: see `tiling`, in input pixels.
-        modes: the test-time modes this network has; "paper" keeps dropout on, "deterministic" switches it off.
+        modes: the test-time modes this network has; "paper" keeps dropout on, "deterministic" switches it off,
+            "stored" too and takes the norms' statistics of training.
         mode: the one used unless the user names another.
         a, b: what goes in and what comes out, in words.
     """

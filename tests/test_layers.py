@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import layers
-from i2i.layers import BatchNorm, Dropout, InstanceNorm, init_normal
+from i2i.layers import BatchNorm, Dropout, InstanceNorm, StoredBatchNorm, init_normal
 
 
 def pictures(count: int = 3) -> Tensor:
@@ -64,6 +64,33 @@ def test_batch_norm_takes_the_batchs_statistics_in_training_and_each_images_when
     assert torch.allclose(norm.train()(x), F.batch_norm(x, None, None, training=True), rtol=0, atol=1e-12)
     assert torch.allclose(norm.eval()(x), F.instance_norm(x), rtol=0, atol=1e-9)
     assert set(norm.state_dict()) == {"weight", "bias"}  # and keeps none
+
+
+def test_stored_batch_norm_is_torchs_in_training_and_when_run() -> None:
+    x, norm, torchs = pictures(), StoredBatchNorm(4).double(), nn.BatchNorm2d(4).double()
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    torchs.load_state_dict(norm.state_dict(), strict=False)  # torch's also counts batches
+    for batch in (x, 2 * x + 1):
+        assert torch.equal(norm.train()(batch), torchs.train()(batch))
+    assert torch.equal(norm.running_var, torchs.running_var)
+    assert not torch.equal(norm.running_mean, torch.zeros(4))
+    assert torch.equal(norm.eval()(x), torchs.eval()(x))
+    assert set(norm.state_dict()) == {"weight", "bias", "running_mean", "running_var"}
+
+
+def test_the_mode_says_whose_statistics_they_are() -> None:
+    x, network = pictures(), nn.Sequential(StoredBatchNorm(4).double(), Dropout())
+    assert layers.modes(network) == ("stored", "deterministic", "paper")
+    assert torch.allclose(layers.test_time(network, "stored")(x), x / (1 + 1e-5) ** 0.5, rtol=0, atol=1e-9)
+    assert torch.allclose(layers.test_time(network, "deterministic")(x), F.instance_norm(x), rtol=0, atol=1e-9)
+    layers.test_time(network, "paper")
+    layers.seed_dropout(network, [torch.Generator().manual_seed(0) for _ in x])
+    made = network(x)
+    assert torch.allclose(made, 2 * F.instance_norm(x) * (made != 0), rtol=0, atol=1e-9)
+    assert 0.3 < (made != 0).float().mean() < 0.7
+    for known, module in ((("deterministic",), BatchNorm(2)), (("deterministic", "paper"), nn.Sequential(Dropout()))):
+        assert layers.modes(module) == known
 
 
 def test_dropout_in_training_is_torchs_from_the_global_generator() -> None:

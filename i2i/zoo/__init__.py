@@ -101,7 +101,7 @@ def find(model: str, *, say: Say | None = announce) -> Path:
     looks_like_path = model.startswith((".", "/", "~")) or path.suffix or path.exists()
     if looks_like_path:
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"the model file {model} {what}; name a .safetensors file that `i2i train` wrote")
+        raise UserError(f"the model file {model} {what}; name a .safetensors file of `i2i train` or `i2i convert`")
     near = get_close_matches(model, choice(), 1, 0.4)
     advice = f"did you mean '{near[0]}'?" if near else "`i2i models list` lists them."
     raise UserError(f"there is no model '{model}': {advice}")
