@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import layers
+from i2i.layers import Moments, Statistics
 
-__all__ = ["Plan", "Statistics"]
+__all__ = ["Plan"]
 
 BAND = 64 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
-
-TINY = 1e-12  # below any variance that matters
 
 Rows = tuple[int, int]
 """(first, after the last)"""
@@ -173,9 +172,7 @@ class Norm(NamedTuple):
 
     def fixed(self, found: Statistics) -> Pointwise:
         """This norm with those statistics."""
-        mean, variance = found
-        weight, bias = (None if value is None else value.to(mean.dtype) for value in (self.weight, self.bias))
-        return Pointwise(lambda band: F.batch_norm(band, mean, variance, weight, bias, eps=self.eps))
+        return Pointwise(lambda band: layers.normalised(band, found, self.weight, self.bias, self.eps))
 
 
 class Branch(NamedTuple):
@@ -185,13 +182,6 @@ class Branch(NamedTuple):
 
 
 Step = Layer | Norm | Branch
-
-
-class Statistics(NamedTuple):
-    """What a norm has measured: [C] each, in float32 at least."""
-
-    mean: Tensor
-    variance: Tensor
 
 
 @dataclass(frozen=True)
@@ -279,30 +269,6 @@ def room(band: Tensor, height: int) -> Tensor:
     """Memory for all rows of a map that has such bands; in channels_last a band of it is one piece."""
     return torch.empty((1, band.shape[1], height, band.shape[3]), dtype=band.dtype, device=band.device,
                        memory_format=torch.channels_last)  # fmt: skip
-
-
-class Moments:
-    """Mean and variance per channel, gathered in float64 band by band (Chan et al. 1983, Eq. 2.1)."""
-
-    def __init__(self) -> None:
-        self.count, self.mean, self.squares = 0, torch.zeros(()), torch.zeros(())
-        self.kind = torch.float32
-
-    def add(self, band: Tensor) -> None:
-        channels, count = band.shape[1], band.numel() // band.shape[1]
-        self.kind = torch.promote_types(band.dtype, torch.float32)
-        one = torch.ones(channels, device=band.device, dtype=self.kind)  # the statistics take its precision
-        _, mean, scale = torch.native_group_norm(band, one, one, 1, channels, count, channels, TINY)
-        mean, variance = mean[0].double(), scale[0].double().pow(-2)
-        if not self.count:
-            self.count, self.mean, self.squares = count, mean, variance * count
-            return
-        total, apart = self.count + count, mean - self.mean
-        self.squares = self.squares + variance * count + apart.square() * (self.count * count / total)
-        self.mean, self.count = self.mean + apart * (count / total), total
-
-    def found(self) -> Statistics:
-        return Statistics(self.mean.to(self.kind), (self.squares / self.count).to(self.kind))
 
 
 class Unknown(Exception):

@@ -330,8 +330,8 @@ class Engine:
             small = item.shrunk(factor)
             least = self.padded(small.size)
             statistics = plan.run(reader(small, least), least[0], lambda rows, band: None)
-            self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics were taken at "
-                     f"1/{factor} of the size, so colours may differ a little from a result in one piece")  # fmt: skip
+            self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics are taken "
+                     f"at 1/{factor} of the size, so colours may differ a little from one piece")  # fmt: skip
         scale, (height, width) = self.card.scale, item.size
         out = self.blank(item, height * scale, width * scale)
 

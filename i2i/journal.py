@@ -129,7 +129,7 @@ class Progress:
         speed = (images - start) / max(now - self.since, 1e-9)
         self.since, self.done = now, images
         if not self.quiet:
-            left = f"{duration((self.total - images) / speed)} left" if speed else ""
+            left = f"{duration(max(0, self.total - images) / speed)} left" if speed else ""
             short = "  ".join(f"{name.split('/')[0][:3]}/{name.split('/')[-1]} {v:.3g}" for name, v in terms.items())
             print(f"{images:,}/{self.total:,} images  {speed:.1f}/s  {left}  {short}", file=sys.stderr, flush=True)
         return speed

@@ -24,7 +24,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from i2i.checkpoint import States, save_generator
-from i2i.data.stream import Stream, to_range
+from i2i.data.stream import Stream, stack_field, to_range
 from i2i.errors import UserError
 from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, describe
 from i2i.host import deterministic, processor, seeded, threads
@@ -298,7 +298,7 @@ class Trainer:
         if self.lane == 1 or self.rank:
             return
         samples = [self.data[position] for position in range(2)]
-        batch = self.game.Batch(*(torch.stack(field) for field in zip(*samples, strict=True)))
+        batch = self.game.Batch(*(stack_field(field) for field in zip(*samples, strict=True)))
         found = sorted(coupled(self.game, batch))
         if found:
             self.say(
@@ -395,7 +395,7 @@ class Trainer:
         if self.rank:
             return
         samples = [self.data[position] for position in range(min(PREVIEWED, len(self.data)))]
-        batch = self.game.Batch(*(to_range(torch.stack(field).to(self.device)) for field in zip(*samples, strict=True)))
+        batch = self.game.Batch(*(to_range(stack_field(field).to(self.device)) for field in zip(*samples, strict=True)))
         networks = self.networks()
         was_training = {name: network.training for name, network in networks.items()}
         for network in networks.values():

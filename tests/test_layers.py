@@ -148,3 +148,26 @@ def test_first_weights_are_normal_and_biases_zero() -> None:
 
 def test_norms_without_parameters_are_left_alone() -> None:
     init_normal(nn.Sequential(InstanceNorm(3), nn.BatchNorm2d(3, affine=False), nn.Conv2d(3, 3, 1, bias=False)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_moments_of_a_flat_map_are_exact(dtype: torch.dtype) -> None:
+    x = (1000 + 0.01 * torch.randn(1, 4, 600, 500, dtype=torch.float64)).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)
+    moments = layers.Moments()
+    for piece in x.split(37, 2):
+        moments.add(piece)
+    wanted = x.double()
+    mean, deviation = wanted.mean((0, 2, 3)), wanted.std((0, 2, 3), correction=0)
+    found = moments.found()
+    assert ((found.mean - mean).abs() < 0.01 * deviation).all()
+    torch.testing.assert_close(found.variance.double().sqrt(), deviation, rtol=1e-5, atol=0)
+
+
+@torch.no_grad()
+def test_a_large_flat_picture_is_normalised_in_channels_last_as_in_the_plain_layout() -> None:
+    x = 100 + 0.01 * torch.randn(2, 4, 700, 600)
+    plain = layers.per_image(x, None, None, 1e-12)
+    other = layers.per_image(x.contiguous(memory_format=torch.channels_last), None, None, 1e-12)
+    torch.testing.assert_close(other, plain, rtol=0, atol=2e-3)
+    assert 0.99 < float(other.std()) < 1.01
