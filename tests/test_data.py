@@ -645,3 +645,25 @@ print([next(stream)[0] for _ in range(4)], cv2.getNumThreads())
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout == "[0, 1, 2, 3] 2\n", done.stderr
+
+
+def test_files_named_under_without_are_left_out(folders: Path, sides: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folders)
+    broken = folders / "trainA" / "2.png"
+    broken.write_text("no picture")
+    refuse(lambda: Unaligned("trainA", "trainB", **SMALL), "2.png", "name it under data.without")
+    left_out = ["trainA/2.png", str(folders / "trainB/0.png")]
+    data = Unaligned("trainA", str(folders / "trainB"), without=left_out, **SMALL)
+    assert [len(side) for side in data.sides] == [4, 2]
+    pairs = Paired(str(folders), layout="folders", without=["trainA/2.png", "trainB/2.png"], **SMALL)
+    assert (len(pairs), {path.stem for path in pairs.orphans}) == (2, {"3", "4"})
+    assert len(Paired(str(sides), without=[str(sides / "3.png")], **SMALL)) == 6
+    refuse(lambda: Unaligned("trainA", "trainB", without=["trainA/22.png"], **SMALL), "22.png", "did you mean")
+
+
+def test_one_picture_a_side_is_enough_where_that_is_said(tmp_path: Path) -> None:
+    for side in "ab":
+        draw(tmp_path / side / "1.png", (60, 80, 3))
+    data = Unaligned(str(tmp_path / "a"), str(tmp_path / "b"), fewest=1, preprocess="crop", load=16, crop=16)
+    assert len(data) == 1
+    assert len({data[position].a.numpy().tobytes() for position in range(20)}) > 10

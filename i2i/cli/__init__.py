@@ -27,11 +27,16 @@ COMMANDS = {
         "translate",
         "Turn images into their counterparts, maps into aerials.",
     ),
+    "gallery": ("i2i.cli.gallery", "gallery", "Write a page that compares folders, or shows a training run."),
     "train": ("i2i.cli.train", "train", "Train what a recipe describes, or continue a run."),
+    "new": ("i2i.cli.new", "new", "Look at your own pictures and write a recipe that trains on them."),
+    "convert": ("i2i.cli.convert", "convert", "Make a generator file of other programs' .pth weights."),
     "models": ("i2i.cli.models", "models", "List, show and verify trained generators."),
+    "export": ("i2i.cli.export", "export", "Write a generator as one ONNX file."),
     "data": ("i2i.cli.data", "data", "Pack data sets into one file each."),
     "recipe": ("i2i.cli.recipe", "recipe", "Check recipes; export their JSON Schema for editors."),
     "doctor": ("i2i.cli.doctor", "doctor", "Look at this installation and say what is wrong with it."),
+    "help": ("i2i.cli.help", "help_", "Explain a topic, such as data, modes or coming-from-cyclegan."),
     "completion": ("i2i.cli.completion", "completion", "Print the completion script for bash, zsh or fish."),
 }
 
@@ -41,6 +46,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
 }
 
 

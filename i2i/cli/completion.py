@@ -1,13 +1,13 @@
-"""`i2i completion`: what a shell needs to complete the names of commands, options and files."""
+"""`i2i completion`: what a shell needs to complete the names of commands, options, models, recipes and files."""
 
 from __future__ import annotations
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class
 
 from i2i.errors import UserError
 
-__all__ = ["completion"]
+__all__ = ["completion", "folders", "models", "recipes"]
 
 
 @click.command()
@@ -26,3 +26,26 @@ def completion(shell: str) -> None:
     if kind is None:
         raise UserError(f"click offers no completion for {shell}; use bash, zsh or fish")
     click.echo(kind(cli, {}, "i2i", "_I2I_COMPLETE").source())
+
+
+def models(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Models that begin so, and files."""
+    from i2i.zoo import choice
+
+    return beginning(choice(), begun)
+
+
+def recipes(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Recipes that ship and begin so, and files."""
+    from i2i.recipe import names
+
+    return beginning(names(), begun)
+
+
+def folders(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """What the shell completes itself."""
+    return [CompletionItem(begun, type="dir")]
+
+
+def beginning(names: list[str], begun: str) -> list[CompletionItem]:
+    return [*(CompletionItem(name) for name in names if name.startswith(begun)), CompletionItem(begun, type="file")]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import metadata
@@ -16,8 +18,19 @@ import click
 
 __all__ = ["Finding", "doctor", "examine"]
 
-EXTRAS = {"log": ("tensorboard",), "metrics": ("torch_fidelity", "torchmetrics")}
+EXTRAS = {"log": ("tensorboard",), "metrics": ("torch_fidelity", "torchmetrics"), "onnx": ("onnx", "onnxruntime")}
+UNITS = {
+    "AVX2": "_is_avx2_supported",
+    "AVX-512": "_is_avx512_supported",
+    "AVX-512 bf16": "_is_avx512_bf16_supported",
+    "AMX": "_is_amx_tile_supported",
+}  # what multiplies fast -> torch.cpu's question for it
 LEAST_DISK = 2 * 2**30  # bytes; a run with its checkpoints fits
+LEAST_MEMORY = 2**30
+LEAST_SHARED = 2**28  # four workers with two batches of four pictures each
+SHARED = Path("/dev/shm")
+REINSTALL = "install i2i again"
+CACHE = "it cannot be written: name another with I2I_CACHE"
 
 
 class Finding(NamedTuple):
@@ -29,16 +42,20 @@ class Finding(NamedTuple):
 
 
 @click.command()
-def doctor() -> None:
-    """Look at this installation: versions, device, OpenCV, disk. Exit code 1 if something is wrong."""
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def doctor(as_json: bool) -> None:
+    """Look at this installation: versions, devices, memory, weights, caches. Exit code 1 if something is wrong."""
     findings = list(examine())
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        click.echo(f"{'!' if finding.advice else ' '} {finding.what:<{width}}  {finding.state}")
-        if finding.advice:
-            click.echo(f"  {'':<{width}}  -> {finding.advice}")
     problems = sum(bool(finding.advice) for finding in findings)
-    click.echo(f"{problems} problem{'s' if problems != 1 else ''} found." if problems else "Nothing is wrong.")
+    if as_json:
+        click.echo(json.dumps({"problems": problems, "findings": [finding._asdict() for finding in findings]}))
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for finding in findings:
+            click.echo(f"{'!' if finding.advice else ' '} {finding.what:<{width}}  {finding.state}")
+            if finding.advice:
+                click.echo(f"  {'':<{width}}  -> {finding.advice}")
+        click.echo(f"{problems} problem{'s' if problems != 1 else ''} found." if problems else "Nothing is wrong.")
     if problems:
         raise click.exceptions.Exit(1)
 
@@ -52,6 +69,8 @@ def examine() -> Iterator[Finding]:
     if version("i2i"):
         yield Finding("package i2i", version("i2i"), "another project's package of that name: pip uninstall i2i")
     yield from torch_findings()
+    yield compiler_finding()
+    yield from memory_findings()
     yield from opencv_findings()
     for name in ("accelerate", "albumentations", "kornia", "numpy", "pillow", "safetensors"):
         yield Finding(name, version(name) or "missing", "" if version(name) else f"pip install {name}")
@@ -62,11 +81,15 @@ def examine() -> Iterator[Finding]:
             "replaces albumentations under its name (and is "
             "AGPL): pip uninstall albumentationsx; pip install --force-reinstall albumentations==2.0.8",
         )
+    yield weights_finding()
+    yield from cache_findings()
     yield disk_finding()
     yield data_finding()
     for extra, modules in EXTRAS.items():
         there = all(importlib.util.find_spec(module) for module in modules)
-        yield Finding(f"extra {extra}", "installed" if there else f"not installed (pip install 'i2i-toolkit[{extra}]')")
+        versions = ", ".join(f"{module} {version(module)}" for module in modules if version(module))
+        missing = f"not installed (pip install 'i2i-toolkit[{extra}]')"
+        yield Finding(f"extra {extra}", (versions or "installed") if there else missing)
 
 
 def version(distribution: str) -> str:
@@ -87,20 +110,104 @@ def torch_findings() -> Iterator[Finding]:
     yield Finding("torch", torch.__version__, "i2i needs 2.6 or newer: pip install -U torch torchvision" if old else "")
     vision = version("torchvision")
     yield Finding("torchvision", vision or "missing", "" if vision else "pip install torchvision")
-    if torch.cuda.is_available():
-        memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        device, words = "cuda", f"cuda: {torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
-    elif torch.backends.mps.is_available():
-        device, words = "mps", "mps"
-    else:
-        device, words = "cpu", f"cpu, {torch.get_num_threads()} of {os.cpu_count()} threads"
-    yield Finding("device", words)
+    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    threads = f"{torch.get_num_threads()} of {os.cpu_count()} threads"
+    yield Finding("device", device if device != "cpu" else f"cpu, {threads}")
+    for number in range(torch.cuda.device_count() if device == "cuda" else 0):
+        properties = torch.cuda.get_device_properties(number)
+        kind = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {properties.major}.{properties.minor}"
+        yield Finding(f"cuda:{number}", kind)
     try:
         from i2i.engine import fast_bf16
+        from i2i.host import processor
     except ImportError as error:  # OpenCV and the rest have findings of their own
         yield Finding("engine", f"does not load: {error}", "see the other lines of this report")
         return
+    units = [name for name, check in UNITS.items() if getattr(torch.cpu, check, bool)()]
+    yield Finding("processor", f"{processor()}, {threads}" + (f"; {', '.join(units)}" if units else ""))
     yield Finding("bf16 units", "yes" if fast_bf16(torch.device(device)) else "no: --precision auto takes another")
+
+
+def compiler_finding() -> Finding:
+    """What torch.compile would call; i2i itself compiles nothing."""
+    given = os.environ.get("CXX")
+    names = [given] if given else ["g++", "clang++", "cl"]
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        return Finding("C++ compiler", "none; only torch.compile on a processor needs one, which i2i does not use")
+    try:
+        said = subprocess.run([found, "--version"], capture_output=True, text=True, timeout=5, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        said = ""
+    return Finding("C++ compiler", f"{said.splitlines()[0] if said else found} (for torch.compile, which is optional)")
+
+
+def memory_findings() -> Iterator[Finding]:
+    """What is free, the limit of a container, and the shared memory that data workers hand pictures over in."""
+    try:
+        import torch
+
+        from i2i.memory import free_memory
+    except ImportError:
+        return
+    free = free_memory(torch.device("cpu"))
+    if free is not None:
+        advice = "" if free > LEAST_MEMORY else "training and large pictures will not fit; close other programs"
+        limit = container_limit()
+        said = f"; this container may use {limit / 2**30:.1f} GiB in all" if limit else ""
+        yield Finding("free memory", f"{free / 2**30:.1f} GiB{said}", advice)
+    if SHARED.is_dir():
+        size = shutil.disk_usage(SHARED).total
+        advice = "too small for data workers: docker run --shm-size 1g, or training.workers=0"
+        yield Finding("shared memory", f"{size / 2**30:.1f} GiB in {SHARED}", advice if size < LEAST_SHARED else "")
+
+
+def container_limit() -> int | None:
+    """Bytes that this process's control group (version 2) may use; None where there is no limit."""
+    try:
+        return int(Path("/sys/fs/cgroup/memory.max").read_text())
+    except (OSError, ValueError):  # "max", or no such groups
+        return None
+
+
+def weights_finding() -> Finding:
+    """Whether the weights that ship are all there and whole."""
+    from i2i.cli.models import SUMS
+    from i2i.download import digest
+    from i2i.zoo import WEIGHTS
+
+    try:
+        sums = [line.split() for line in (WEIGHTS / SUMS).read_text().splitlines() if line]
+        wrong = [name for sha256, name in sums if digest(WEIGHTS / name) != sha256]
+    except OSError as error:
+        return Finding("weights", f"{error.filename} cannot be read: {error.strerror}", REINSTALL)
+    if wrong:
+        return Finding("weights", f"not as they shipped: {', '.join(wrong)}", REINSTALL)
+    return Finding("weights", f"all {len(sums)} that ship are whole")
+
+
+def cache_findings() -> Iterator[Finding]:
+    """Where fetched models are kept, and how many."""
+    from i2i.download import cache_folder
+
+    folder = cache_folder() / "models"
+    files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    count = sum(path.suffix == ".safetensors" for path in files)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    held = f"{count} model{'s' if count != 1 else ''}, {size:.0f} MB" if files else "empty"
+    yield Finding("model cache", f"{folder} ({held})", "" if writable(folder) else CACHE)
+    if importlib.util.find_spec("huggingface_hub"):
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        hub = Path(HF_HUB_CACHE)
+        count = len(list(hub.glob("models--*"))) if hub.is_dir() else 0
+        yield Finding("Hugging Face cache", f"{hub} ({f'{count} repositories' if count else 'empty'})")
+
+
+def writable(folder: Path) -> bool:
+    """Whether a file can be made in a folder that may not be there yet."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def opencv_findings() -> Iterator[Finding]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from i2i.cli.completion import recipes as complete_recipes
+
 if TYPE_CHECKING:
     from i2i.recipe import Recipe
 
@@ -36,7 +38,7 @@ def seconds(context: click.Context, option: click.Parameter, text: str | None) -
 
 
 @click.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipes)
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run [default: runs/RECIPE].")
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
