@@ -61,10 +61,10 @@ def worker(chosen: argparse.Namespace) -> None:
     from i2i.cli import tune_allocator
 
     memory.heap_is_kept = tune_allocator()
-    whole = chosen.worker == "2 megapixels, one piece"
+    small, picture = np.load(chosen.small), np.load(chosen.picture)
+    whole = small.shape == picture.shape
     run = engine(chosen.model, tile="off" if whole else "auto")
-    picture = draw(*(SMALL if whole else (chosen.width, chosen.height)))
-    run(draw(*SMALL, seed=1))
+    run(small)
     watch = Stopwatch()
     run(picture)
     wall, cpu = watch.read()
@@ -131,10 +131,13 @@ def apart(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"way": name, "mean": float(levels.mean()), "max": int(levels.max()), "jump": jumps(got), "there": inside}
 
 
-def measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    options = ["--width", str(chosen.width), "--height", str(chosen.height), "--model", chosen.model]
-    large = f"{chosen.width * chosen.height / 1e6:.0f} megapixels, bands"
-    names = {"2 megapixels, one piece": options, large: options}
+def measure(chosen: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    small, large = scratch / "small.npy", scratch / "large.npy"
+    np.save(small, draw(*SMALL))
+    np.save(large, draw(chosen.width, chosen.height))
+    options = ["--model", chosen.model, "--small", str(small), "--picture"]
+    name = f"{chosen.width * chosen.height / 1e6:.0f} megapixels, bands"
+    names = {"2 megapixels, one piece": [*options, str(small)], name: [*options, str(large)]}
     taken = in_turn(__file__, names, rounds=chosen.rounds, threads=chosen.threads)
     peaks = {name: max(found.more["peak"] for found in rounds) for name, rounds in taken.items()}
     return {"machine": machine(), "rows": compared(taken), "peaks": peaks, "apart": list(apart(chosen))}
@@ -156,6 +159,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=6000, help="of the large picture (6000)")
     parser.add_argument("--height", type=int, default=4000, help="of the large picture (4000)")
     parser.add_argument("--model", default="", help="a generator with a ResNet; default: ResNet-9 of width 64, random")
+    parser.add_argument("--small", help=argparse.SUPPRESS)
+    parser.add_argument("--picture", help=argparse.SUPPRESS)
     add_options(parser, rounds=2)
     chosen = parser.parse_args()
     if chosen.worker:
@@ -165,7 +170,7 @@ def main() -> None:
         if not chosen.model:
             chosen.model = str(Path(scratch) / "resnet9.safetensors")
             write_generator(Path(chosen.model), width=64, blocks=9)
-        found = measure(chosen)
+        found = measure(chosen, Path(scratch))
     print(json.dumps(found) if chosen.json else "\n".join(lines(found)))
 
 

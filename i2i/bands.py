@@ -9,6 +9,8 @@ when they are needed. There are no seams, as no band is computed from less than 
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -22,7 +24,7 @@ from i2i.layers import Moments, Statistics
 
 __all__ = ["Plan"]
 
-BAND = 64 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
+BAND = 32 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
 
 Rows = tuple[int, int]
 """(first, after the last)"""
@@ -266,9 +268,17 @@ class Map:
 
 
 def room(band: Tensor, height: int) -> Tensor:
-    """Memory for all rows of a map that has such bands; in channels_last a band of it is one piece."""
-    return torch.empty((1, band.shape[1], height, band.shape[3]), dtype=band.dtype, device=band.device,
-                       memory_format=torch.channels_last)  # fmt: skip
+    """Memory for all rows of a map that has such bands; in channels_last a band of it is one piece.
+
+    A large map gets memory of its own from the system, and gives it back: in a heap that is kept (see `i2i.memory`)
+    maps of ever other sizes would leave holes.
+    """
+    shape = 1, band.shape[1], height, band.shape[3]
+    size = math.prod(shape) * band.element_size()
+    if band.device.type != "cpu" or size < BAND:
+        return torch.empty(shape, dtype=band.dtype, device=band.device, memory_format=torch.channels_last)
+    own = torch.frombuffer(mmap.mmap(-1, size), dtype=band.dtype)
+    return own.view(1, height, band.shape[3], band.shape[1]).permute(0, 3, 1, 2)
 
 
 class Unknown(Exception):
