@@ -102,12 +102,12 @@ def by_statistics(run: Any, picture: Array, factor: int) -> Array:
         return lambda rows: run.entering(item, item.size, rows)[None].contiguous(memory_format=torch.channels_last)
 
     out, small = np.empty_like(picture), item.shrunk(factor)
-    statistics = plan.run(reader(small), small.size[0], lambda rows, band: None)
+    statistics = plan.run(reader(small), (3, *small.size), lambda rows, band: None)
 
     def write(rows: tuple[int, int], band: Any) -> None:
         out[slice(*rows)] = run.leaving(band[0], item)
 
-    plan.run(reader(item), item.size[0], write, rows=TILE, statistics=statistics)
+    plan.run(reader(item), (3, *item.size), write, rows=TILE, statistics=statistics)
     return out
 
 

@@ -1,172 +1,41 @@
-"""Run a network over a picture that is too large for memory: layer by layer, a band of rows at a time.
+"""Run a network over a picture that is too large for memory: a band of rows at a time, from top to bottom.
 
-Tiles break a network whose norm layers take their statistics from the whole picture. Here the statistics are the whole
-picture's: up to the next norm a network is a chain of layers that look at few rows, so a first walk over the bands
-measures what goes into the norm, and from there on the norm is a fixed scale and shift per channel. Maps smaller than
-the picture are kept; those as large as the picture, the first and the last few, are cheap to make and are made again
-when they are needed. There are no seams, as no band is computed from less than all it depends on.
+Tiles break a network whose norm layers take their statistics from the whole picture, and tiles with a halo compute the
+halo again. Here every layer computes each of its rows once, and keeps the few that the layer after it still needs. The
+statistics are the whole picture's: one pass of bands measures what goes into a norm, which from there on is a scale and
+shift per channel. What a later pass needs again is kept if it is smaller than the picture; the maps as large as the
+picture, the first and the last few, are cheap, and are made again. There are no seams, as nothing is approximated.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 import mmap
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+import operator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from i2i import layers
 from i2i.layers import Moments, Statistics
+from i2i.rows import Convolution, Enlarged, Layer, Padding, Pointwise, Rows, Shuffled, Transposed
 
 __all__ = ["Plan"]
 
 BAND = 32 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
+LEAST = 8  # rows of the smallest map in a band
 
-Rows = tuple[int, int]
-"""(first, after the last)"""
-
-
-class Layer(Protocol):
-    """A layer that needs only some rows of its input for some rows of its output."""
-
-    def height(self, given: int) -> int:
-        """Rows of the output for `given` rows of input."""
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        """The rows of the input, `given` in all, that the rows of the output are made from."""
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        """`rows` of the output from `band` [1,C,h,W], which holds the rows `have` = needs(rows) of the input."""
-
-
-@dataclass(frozen=True)
-class Pointwise:
-    """A layer that looks at one pixel."""
-
-    function: Callable[[Tensor], Tensor]
-
-    def height(self, given: int) -> int:
-        return given
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        return rows
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        return self.function(band)
-
-
-@dataclass(frozen=True)
-class Padding:
-    """Reflection, replication or zero padding by (left, right, top, bottom)."""
-
-    mode: str  # as torch.nn.functional.pad has it
-    sides: tuple[int, int, int, int]
-
-    def height(self, given: int) -> int:
-        return given + self.sides[2] + self.sides[3]
-
-    def source(self, row: int, given: int) -> int:
-        """The row of the input behind row `row` counted from the input's first, or the column likewise."""
-        if self.mode == "reflect":
-            row = abs(row)
-            return row if row < given else 2 * (given - 1) - row
-        return min(max(row, 0), given - 1)
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        first, last = rows[0] - self.sides[2], rows[1] - self.sides[2]
-        ends = [self.source(row, given) for row in (first, last - 1)]
-        return min(max(0, min(first, given - 1)), *ends), max(min(last, given), *(end + 1 for end in ends))
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        left, right, top, _ = self.sides
-        above, below = max(0, min(rows[1], top) - rows[0]), max(0, rows[1] - max(rows[0], top + given))
-        first, last = rows[0] - top, rows[1] - top
-        start, stop = min(max(first, 0), given), max(0, min(last, given))
-        inside = band[:, :, start - have[0] : max(start, stop) - have[0]]
-        if self.mode == "constant":
-            return F.pad(inside, (left, right, above, below))
-        # slices, not F.pad: it goes through another layout, and is slow
-        outside = [[self.source(row, given) for row in range(first, first + above)],
-                   [self.source(row, given) for row in range(last - below, last)]]  # fmt: skip
-        edges, over = ([band[:, :, row - have[0]].unsqueeze(2) for row in rows] for rows in outside)
-        width, band = band.shape[3], torch.cat([*edges, inside, *over], 2) if above or below else inside
-        if not (left or right):
-            return band
-        before = [self.source(i, width) for i in range(-left, 0)]
-        after = [self.source(width + i, width) for i in range(right)]
-        return torch.cat([*(band[..., i : i + 1] for i in before), band, *(band[..., i : i + 1] for i in after)], 3)
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """A convolution with zero padding."""
-
-    module: nn.Conv2d
-
-    def shape(self) -> tuple[int, int, int]:
-        """(rows it sees, stride, padding)"""
-        module, padding = self.module, self.module.padding
-        assert not isinstance(padding, str)
-        return (module.kernel_size[0] - 1) * module.dilation[0] + 1, module.stride[0], padding[0]
-
-    def height(self, given: int) -> int:
-        sees, stride, padding = self.shape()
-        return (given + 2 * padding - sees) // stride + 1
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        sees, stride, padding = self.shape()
-        return max(0, rows[0] * stride - padding), min(given, (rows[1] - 1) * stride - padding + sees)
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        sees, stride, padding = self.shape()
-        above, below = have[0] - (rows[0] * stride - padding), (rows[1] - 1) * stride - padding + sees - have[1]
-        if above or below:
-            band = F.pad(band, (0, 0, above, below))
-        module = self.module
-        assert not isinstance(module.padding, str)
-        sides = (0, module.padding[1])
-        return F.conv2d(band, module.weight, module.bias, module.stride, sides, module.dilation, module.groups)
-
-
-@dataclass(frozen=True)
-class Transposed:
-    """A transposed convolution."""
-
-    module: nn.ConvTranspose2d
-
-    def shape(self) -> tuple[int, int, int]:
-        """(rows each row becomes, stride, padding)"""
-        module, padding = self.module, self.module.padding
-        assert not isinstance(padding, str)
-        return (module.kernel_size[0] - 1) * module.dilation[0] + 1, module.stride[0], padding[0]
-
-    def height(self, given: int) -> int:
-        makes, stride, padding = self.shape()
-        return (given - 1) * stride - 2 * padding + makes + self.module.output_padding[0]
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        makes, stride, padding = self.shape()  # row i of the input makes rows i * stride - padding + (0 .. makes - 1)
-        first, last = -((makes - 1 - padding - rows[0]) // stride), (rows[1] - 1 + padding) // stride
-        return max(0, first), min(given, last + 1)
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        _, stride, padding = self.shape()
-        module = self.module
-        assert not isinstance(module.padding, str)
-        sides, extra = (0, module.padding[1]), (module.output_padding[0], module.output_padding[1])
-        made = F.conv_transpose2d(
-            band, module.weight, module.bias, module.stride, sides, extra, module.groups, module.dilation
-        )
-        start = rows[0] + padding - have[0] * stride
-        return made[:, :, start : start + rows[1] - rows[0]]
+Read = Callable[[Rows], Tensor]
+"""rows -> [1,C,h,W]"""
 
 
 class Norm(NamedTuple):
-    """A norm that takes its statistics from the whole picture: what divides the network into chains."""
+    """A norm that takes its statistics from the whole picture."""
 
     weight: Tensor | None
     bias: Tensor | None
@@ -177,150 +46,65 @@ class Norm(NamedTuple):
         return Pointwise(lambda band: layers.normalised(band, found, self.weight, self.bias, self.eps))
 
 
-class Branch(NamedTuple):
-    """x + layers(x)."""
+class Join(NamedTuple):
+    """What makes one map of several, pixel by pixel: a sum, a concatenation."""
 
-    steps: tuple[Step, ...]
-
-
-Step = Layer | Norm | Branch
+    function: Callable[..., Tensor]
 
 
-@dataclass(frozen=True)
-class Sum:
-    """x + layers(x) where all norms are fixed."""
+@dataclass(eq=False)
+class Node:
+    """One operation of the network; `kind` is None for the picture itself."""
 
-    layers: tuple[Layer, ...]
-
-    def height(self, given: int) -> int:
-        return given
-
-    def needs(self, rows: Rows, given: int) -> Rows:
-        first, last = spans(self.layers, rows, given)[0]
-        return min(first, rows[0]), max(last, rows[1])
-
-    def run(self, band: Tensor, have: Rows, rows: Rows, given: int) -> Tensor:
-        inner = spans(self.layers, rows, given)[0]
-        start = band[:, :, inner[0] - have[0] : inner[1] - have[0]]
-        return through(self.layers, start, rows, given)[0] + band[:, :, rows[0] - have[0] : rows[1] - have[0]]
-
-
-def spans(chain: Sequence[Layer], rows: Rows, given: int) -> list[Rows]:
-    """The rows before each layer of a chain, and `rows` after the last, for `given` rows before the first."""
-    heights = [given]
-    for layer in chain:
-        heights.append(layer.height(heights[-1]))
-    found = [rows]
-    for layer, height in zip(reversed(chain), reversed(heights[:-1]), strict=True):
-        found.append(layer.needs(found[-1], height))
-    return found[::-1]
-
-
-def through(chain: Sequence[Layer], band: Tensor, rows: Rows, given: int) -> tuple[Tensor, int]:
-    """(`rows` of what a chain makes of `band`, which holds just the rows needed; bytes of the widest map on the way)"""
-    have, *wanted = spans(chain, rows, given)
-    widest = band.nbytes
-    for layer, span in zip(chain, wanted, strict=True):
-        band = layer.run(band, have, span, given)
-        have, given, widest = span, layer.height(given), max(widest, band.nbytes)
-    return band, widest
-
-
-class Map:
-    """An activation [1,C,H,W]: rows that are there, and the layers still to be run on them."""
-
-    def __init__(self, read: Callable[[Rows], Tensor], height: int) -> None:
-        self.read, self.given = read, height
-        self.chain: list[Layer] = []
-
-    @classmethod
-    def kept(cls, values: Tensor) -> Map:
-        """The activation whose rows are all in memory."""
-        return cls(lambda rows: values[:, :, rows[0] : rows[1]], values.shape[2])
-
-    @property
-    def height(self) -> int:
-        height = self.given
-        for layer in self.chain:
-            height = layer.height(height)
-        return height
-
-    def bands(self, most: int | None = None) -> Iterator[tuple[Rows, Tensor]]:
-        """All of it in order, `most` rows at a time, or as many as are fast; [1,C,rows,W], perhaps views of it."""
-        height, start, step = self.height, 0, most or 16
-        while start < height:
-            rows = start, min(height, start + step)
-            first = spans(self.chain, rows, self.given)[0]
-            band, widest = through(self.chain, self.read(first), rows, self.given)
-            yield rows, band
-            start = rows[1]
-            if most is None:
-                step = max(8, BAND * band.shape[2] // widest)
-
-    def whole(self) -> Tensor:
-        """All of it in memory."""
-        values: Tensor | None = None
-        for rows, band in self.bands():
-            values = room(band, self.height) if values is None else values
-            values[:, :, rows[0] : rows[1]] = band
-        assert values is not None
-        return values
-
-
-def room(band: Tensor, height: int) -> Tensor:
-    """Memory for all rows of a map that has such bands; in channels_last a band of it is one piece.
-
-    A large map gets memory of its own from the system, and gives it back: in a heap that is kept (see `i2i.memory`)
-    maps of ever other sizes would leave holes.
-    """
-    shape = 1, band.shape[1], height, band.shape[3]
-    size = math.prod(shape) * band.element_size()
-    if band.device.type != "cpu" or size < BAND:
-        return torch.empty(shape, dtype=band.dtype, device=band.device, memory_format=torch.channels_last)
-    own = torch.frombuffer(mmap.mmap(-1, size), dtype=band.dtype)
-    return own.view(1, height, band.shape[3], band.shape[1]).permute(0, 3, 1, 2)
+    name: str
+    kind: Layer | Join | Norm | None
+    inputs: tuple[Node, ...] = ()
+    users: list[Node] = field(default_factory=list)
 
 
 class Unknown(Exception):
-    """The network holds a layer that is not known here."""
+    """The network holds an operation that is not known here."""
 
 
 class Plan:
-    """A network as steps. `Plan.of` makes one where the network is made of layers known here."""
+    """A network as operations on rows. `Plan.of` makes one where all its operations are known."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.steps = tuple(steps)
+    def __init__(self, network: nn.Module, graph: fx.Graph) -> None:
+        self.nodes: list[Node] = []
+        made: dict[fx.Node, Node] = {}
+        for step in graph.nodes:
+            if step.op == "output":
+                self.output = made[step.args[0]] if isinstance(step.args[0], fx.Node) else unknown(step)
+                continue
+            inputs = tuple(made[given] for given in step.all_input_nodes)
+            made[step] = node = Node(step.name, kind_of(step, network), inputs)
+            self.nodes.append(node)
+            for given in inputs:
+                given.users.append(node)
+        if sum(node.kind is None for node in self.nodes) != 1:
+            raise Unknown("several inputs")
+        self.norms = [node for node in self.nodes if isinstance(node.kind, Norm)]
+        self.ghost = fx.GraphModule(copy.deepcopy(network).to("meta"), graph)
+        self.kind = next(network.parameters()).dtype
+        self.known: tuple[tuple[int, ...], dict[Node, tuple[int, ...]]] = ((), {})
 
     @classmethod
     def of(cls, network: nn.Module) -> Plan | None:
-        """The plan of a network whose `steps()` are what its forward runs; None where it has none."""
+        """The plan of a network; None where there is none."""
         try:
-            return cls(list(steps_of(network)))
+            graph = Tracer().trace(network)
+        except Exception:  # a forward that is run without numbers can raise anything
+            return None
+        try:
+            return cls(network, graph)
         except Unknown:
             return None
-
-    def wanted(self, channels: int, size: tuple[int, int], bytes_each: int) -> int:
-        """Bytes of the maps that `run` keeps at once for a padded picture of (height, width)."""
-        height, most, kept = size[0], 0, 0
-        for step in self.steps:
-            if isinstance(step, Norm | Branch):
-                there, kept = kept, channels * height * (size[1] * height // size[0]) * bytes_each
-                if isinstance(step, Branch):
-                    most = max(most, 3 * kept)
-                elif height < size[0]:
-                    most = max(most, there + kept)
-                else:
-                    kept = there
-            else:
-                height = step.height(height)
-                channels = getattr(getattr(step, "module", None), "out_channels", channels)
-        return most
 
     @torch.inference_mode()
     def run(
         self,
-        read: Callable[[Rows], Tensor],
-        height: int,
+        read: Read,
+        shape: Sequence[int],
         write: Callable[[Rows, Tensor], None],
         *,
         rows: int | None = None,
@@ -330,90 +114,327 @@ class Plan:
 
         Args:
             read: (first, after the last) row -> [1,C,h,W] of the padded input, in the network's precision.
-            height: rows of that input.
+            shape: (C, H, W) of that input.
             write: told each band of the output, [1,C,h,W], from top to bottom.
             rows: of the output at a time; None takes what is fast.
-            statistics: of a smaller version of the picture, for its norms in order. Nothing is kept then, and memory
-                is bounded by a band; None measures them.
+            statistics: of a smaller version of the picture, for its norms in order: then nothing is kept, and memory
+                is bounded by a band. None measures them.
 
         Returns the statistics.
         """
-        found: list[Statistics] = []
-        given = None if statistics is None else iter(statistics)
-        image = Map(read, height)
-        if given is not None:
-            image.chain = list(fixed(self.steps, given))
-        else:
-            image = self.walk(self.steps, image, height, found)
-        for span, band in image.bands(rows):
+        passes = Passes(self, self.shapes(shape), read)
+        for place, norm in enumerate(self.norms):
+            if statistics is not None:
+                passes.found[norm] = statistics[place]
+                continue
+            moments = Moments()
+            for _, band in passes.stream(norm.inputs[0]):
+                moments.add(band)
+            passes.found[norm] = moments.found()
+        for span, band in passes.stream(self.output, rows):
             write(span, band)
-        return found
+        return [passes.found[norm] for norm in self.norms]
 
-    def walk(self, steps: Sequence[Step], image: Map, full: int, found: list[Statistics]) -> Map:
-        """The steps after `image`; what is measured on the way is appended to `found`."""
-        for step in steps:
-            if isinstance(step, Norm):
-                image = self.measured(image, full, found)
-                image.chain.append(step.fixed(found[-1]))
-            elif isinstance(step, Branch):
-                values = image.whole()
-                image = Map.kept(self.walk(step.steps, Map.kept(values), full, found).whole().add_(values))
-            else:
-                image.chain.append(step)
-        return image
+    def wanted(self, shape: Sequence[int], bytes_each: int) -> int:
+        """The most bytes of maps that `run` keeps at once for an input (C, H, W)."""
+        passes = Passes(self, self.shapes(shape), lambda rows: torch.empty(0))
+        kept: set[Node] = set()
+        most = 0
 
-    def measured(self, image: Map, full: int, found: list[Statistics]) -> Map:
-        """`image` with its statistics in `found`, kept from here on if it is smaller than the picture."""
-        moments, values = Moments(), None
-        for (first, last), band in image.bands():
-            moments.add(band)
-            if image.height < full:
-                values = room(band, image.height) if values is None else values
-                values[:, :, first:last] = band
-        found.append(moments.found())
-        return image if values is None else Map.kept(values)
+        def size(nodes: set[Node]) -> int:
+            return sum(math.prod(passes.shapes[node]) for node in nodes)
+
+        for norm in self.norms:
+            inside = passes.computed(norm.inputs[0])
+            stored, reused = passes.to_keep(inside)
+            stays = kept & (passes.read_later(stored) | set(reused.values()))
+            most = max(most, size(kept), size(stays) + size(set(stored) - reused.keys()))
+            passes.kept |= dict.fromkeys(stored)  # type: ignore[arg-type]
+            kept = passes.kept.keys() & passes.read_later()
+            passes.kept = {node: passes.kept[node] for node in kept}
+        return most * bytes_each
+
+    def shapes(self, shape: Sequence[int]) -> dict[Node, tuple[int, ...]]:
+        """(C, H, W) of every node for an input of that shape, found without computing anything."""
+        if self.known[0] != tuple(shape):
+            seen = Shapes(self.ghost)
+            seen.run(torch.empty(1, *shape, device="meta", dtype=self.kind))
+            self.known = tuple(shape), {node: seen.found[node.name] for node in self.nodes}
+        return self.known[1]
 
 
-def fixed(steps: Sequence[Step], statistics: Iterator[Statistics]) -> Iterator[Layer]:
-    """The steps as one chain, with those statistics."""
-    for step in steps:
-        if isinstance(step, Norm):
-            yield step.fixed(next(statistics))
-        elif isinstance(step, Branch):
-            yield Sum(tuple(fixed(step.steps, statistics)))
+class Passes:
+    """The state of one run: what is kept, and what the norms have measured."""
+
+    def __init__(self, plan: Plan, shapes: dict[Node, tuple[int, ...]], read: Read) -> None:
+        self.plan, self.shapes, self.read = plan, shapes, read
+        self.kept: dict[Node, Kept] = {}
+        self.found: dict[Node, Statistics] = {}
+        self.full = next(shapes[node][1] for node in plan.nodes if node.kind is None)
+
+    def computed(self, target: Node, more: Collection[Node] = ()) -> list[Node]:
+        """What has to be computed for `target`, in order; what is kept, or `more`, does not, nor what is behind it."""
+        kept = self.kept.keys() | set(more)
+        wanted = {target} - kept
+        for node in reversed(self.plan.nodes):
+            if node in wanted:
+                wanted |= set(node.inputs) - kept
+        return [node for node in self.plan.nodes if node in wanted]
+
+    def to_keep(self, inside: list[Node]) -> tuple[list[Node], dict[Node, Node]]:
+        """What of `inside` a later pass needs and is worth keeping; and which of those take an earlier one's place."""
+        later = set(self.computed(self.plan.output)) - set(inside)
+        kept = [node for node in inside if node.kind is not None and self.shapes[node][1] < self.full
+                and any(user in later for user in node.users)]  # fmt: skip
+        reused = {}
+        for node in kept:
+            # row by row a sum may be written over what was added, if nobody else wants that
+            for given in node.inputs if isinstance(node.kind, Join) else ():
+                free = given in self.kept and not any(user in later or user in inside for user in given.users
+                                                      if user is not node)  # fmt: skip
+                if free and node not in reused and self.shapes[given] == self.shapes[node]:
+                    reused[node] = given
+        return kept, reused
+
+    def read_later(self, stored: Collection[Node] = ()) -> set[Node]:
+        """What is read once `stored` are kept, too."""
+        return {given for node in self.computed(self.plan.output, stored) for given in node.inputs}
+
+    def forget(self) -> None:
+        """Let go of what no later pass reads."""
+        later = self.read_later()
+        self.kept = {node: values for node, values in self.kept.items() if node in later}
+        for values in self.kept.values():
+            values.asked.clear()
+
+    def stream(self, target: Node, rows: int | None = None) -> Iterator[tuple[Rows, Tensor]]:
+        """All rows of `target` in order, `rows` at a time or as many as are fast: [1,C,h,W]; one pass."""
+        inside = self.computed(target)
+        stored, reused = self.to_keep(inside)
+        windows = self.windows(inside, target, stored, reused)
+        height = self.shapes[target][1]
+        read = windows[target].reader() if inside else self.kept[target].reader(last=False)
+        if rows is None:
+            shapes, each = [self.shapes[node] for node in (*inside, target)], self.plan.kind.itemsize
+            smallest = max(min(shape[1] for shape in shapes), self.full // 4)
+            rows = max(LEAST * height // smallest, BAND * height // (max(map(math.prod, shapes)) * each), 1)
+        for first in range(0, height, rows):
+            span = first, min(height, first + rows)
+            yield span, read(span)
+        for node in stored:
+            windows[node].advance(self.shapes[node][1])
+            if (whole := windows[node].all) is not None:
+                self.kept[node] = whole
+        self.forget()
+
+    def windows(
+        self, inside: list[Node], target: Node, stored: list[Node], reused: dict[Node, Node]
+    ) -> dict[Node, Window]:
+        """What hands out the rows of each node of a pass, for those that do more than pass on."""
+        windows: dict[Node, Window] = {}
+        readers: dict[Node, Read] = {}
+        again = self.read_later(stored) | set(reused.values())
+
+        def reader(node: Node) -> Read:
+            if node in self.kept:
+                return self.kept[node].reader(last=node not in again)
+            return windows[node].reader() if node in windows else readers[node]
+
+        for node in inside:
+            make = self.read if node.kind is None else maker(self.kind(node), [reader(given) for given in node.inputs],
+                                                             self.shapes[node.inputs[0]][1])  # fmt: skip
+            light = isinstance(self.kind(node), Pointwise | Padding | Join | None)
+            if light and node not in stored and node is not target and len(set(node.users) & set(inside)) == 1:
+                readers[node] = make
+                continue
+            over = self.kept.get(reused[node]) if node in reused else None
+            windows[node] = Window(make, self.shapes[node][1], keep=node in stored, over=over)
+        return windows
+
+    def kind(self, node: Node) -> Layer | Join | None:
+        """What a node does, a norm by what it has measured."""
+        return node.kind.fixed(self.found[node]) if isinstance(node.kind, Norm) else node.kind
+
+
+def maker(kind: Layer | Join | None, inputs: list[Read], given: int) -> Read:
+    """What makes the rows of a node out of those of its inputs, which have `given` rows."""
+    if isinstance(kind, Join):
+        return lambda rows: kind.function(*(read(rows) for read in inputs))
+    assert kind is not None
+    (read,) = inputs
+
+    def make(rows: Rows) -> Tensor:
+        have = kind.needs(rows, given)
+        return kind.run(read(have), have, rows, given)
+
+    return make
+
+
+class Kept:
+    """All rows of a map, in memory of its own: a large one gets it from the system, and gives back what has been read.
+
+    In a heap that is kept (see `i2i.memory`) maps of ever other sizes would leave holes. In channels_last the rows of a
+    band are one piece.
+    """
+
+    def __init__(self, band: Tensor, height: int) -> None:
+        shape = 1, height, band.shape[3], band.shape[1]
+        self.row, self.memory = band[:, :, :1].numel() * band.element_size(), None
+        if band.device.type == "cpu" and hasattr(mmap, "MAP_PRIVATE") and self.row * height >= BAND:
+            try:
+                self.memory = mmap.mmap(-1, self.row * height, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            except OSError as error:
+                raise MemoryError(error.strerror) from None
+            own = torch.frombuffer(self.memory, dtype=band.dtype).view(shape)
         else:
-            yield step
+            own = torch.empty(shape, dtype=band.dtype, device=band.device)
+        self.values = own.permute(0, 3, 1, 2)
+        self.asked: list[int] = []
+        self.released = 0  # bytes
+
+    def reader(self, *, last: bool) -> Read:
+        """A way to ask for rows, each time for later ones; in the `last` pass that reads them they are given back."""
+        self.asked.append(0)
+        place = len(self.asked) - 1
+
+        def read(rows: Rows) -> Tensor:
+            self.asked[place] = rows[0]
+            if last and self.memory is not None:
+                done = min(self.asked) * self.row // BAND * BAND  # BAND is whole pages
+                if done > self.released:
+                    self.memory.madvise(mmap.MADV_DONTNEED, self.released, done - self.released)
+                    self.released = done
+            return self.values[:, :, rows[0] : rows[1]]
+
+        return read
 
 
+class Window:
+    """Rows of one map: each made once, from top to bottom, and held while somebody may still ask for it."""
+
+    def __init__(self, make: Read, height: int, *, keep: bool = False, over: Kept | None = None) -> None:
+        self.make, self.height, self.keep = make, height, keep
+        self.all = over  # where all rows are kept
+        self.held: Tensor | None = None
+        self.first = self.last = 0
+        self.asked: list[int] = []  # the first row that each reader has asked for last; none goes back
+
+    def reader(self) -> Read:
+        """A way to ask for rows, each time for later ones."""
+        self.asked.append(0)
+        place = len(self.asked) - 1
+
+        def read(rows: Rows) -> Tensor:
+            self.asked[place] = rows[0]
+            self.advance(rows[1])
+            assert self.held is not None and rows[0] >= self.first
+            return self.held[:, :, rows[0] - self.first : rows[1] - self.first]
+
+        return read
+
+    def advance(self, last: int) -> None:
+        """Make the rows before `last` that have not been made."""
+        if last <= self.last:
+            return
+        new = self.make((self.last, last))
+        if self.keep:
+            self.all = Kept(new, self.height) if self.all is None else self.all
+            self.all.values[:, :, self.last : last] = new
+        start = max(self.first, min(self.asked, default=last))
+        held = self.held
+        if held is not None and start < self.last:
+            new = torch.cat([held[:, :, start - self.first :], new], 2)
+            self.first = start
+        else:
+            self.first = self.last
+        self.held, self.last = new, last
+
+
+class Tracer(fx.Tracer):
+    """Follows a forward down to the modules that are known here."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, LEAVES) or super().is_leaf_module(module, name)
+
+
+class Shapes(fx.Interpreter):
+    """Notes what shapes the values of a graph have."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.found: dict[str, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, Tensor):
+            self.found[n.name] = tuple(value.shape[1:])
+        return value
+
+
+LEAVES = (nn.Conv2d, nn.ConvTranspose2d, layers.InstanceNorm, layers.BatchNorm, layers.Dropout)
 PADS = {nn.ReflectionPad2d: "reflect", nn.ReplicationPad2d: "replicate", nn.ZeroPad2d: "constant"}
 POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
+FUNCTIONS = (operator.add, operator.iadd, operator.sub, operator.mul, operator.truediv, operator.neg, torch.add,
+             torch.mul, torch.relu, torch.tanh, torch.sigmoid, torch.clamp, F.relu, F.leaky_relu)  # fmt: skip
 
 
-def steps_of(module: nn.Module) -> Iterator[Step]:
-    """What a module does, step by step. Raises Unknown."""
+def kind_of(step: fx.Node, network: nn.Module) -> Layer | Join | Norm | None:
+    """What an operation is. Raises Unknown."""
+    if step.op == "placeholder":
+        return None
+    if step.op == "call_module":
+        return kind_of_module(network.get_submodule(str(step.target)))
+    if step.op != "call_function":
+        return unknown(step)
+    function: Any = step.target
+    args, kwargs = step.args, dict(step.kwargs)
+    if function in FUNCTIONS:
+        count = len(step.all_input_nodes)
+
+        def apply(*bands: Tensor) -> Tensor:
+            left = dict(zip(step.all_input_nodes, bands, strict=True))
+            return function(*fx.map_arg(args, left.__getitem__), **fx.map_arg(kwargs, left.__getitem__))
+
+        return Pointwise(apply) if count == 1 else Join(apply)
+    if function is torch.cat:
+        given, dim = args[0], kwargs.get("dim", args[1] if len(args) > 1 else 0)
+        if dim == 1 and isinstance(given, list | tuple) and len(set(given)) == len(given):
+            return Join(lambda *bands: torch.cat(bands, 1))
+    if function is F.interpolate and len(args) == 1 and set(kwargs) <= {"scale_factor", "mode", "size"} | UNSET:
+        factor, mode = kwargs.get("scale_factor"), kwargs.get("mode", "nearest")
+        if isinstance(factor, int) and mode in ("nearest", "bicubic") and not any(kwargs.get(key) for key in UNSET):
+            return Enlarged(factor, str(mode))
+    if function in (F.pixel_shuffle, F.pixel_unshuffle) and len(args) == 2:
+        return Shuffled(int(str(args[1])), back=function is F.pixel_unshuffle)
+    return unknown(step)
+
+
+UNSET = {"size", "align_corners", "recompute_scale_factor", "antialias"}
+
+
+def kind_of_module(module: nn.Module) -> Layer | Norm:
+    """What a module is. Raises Unknown."""
     kind = type(module)
-    if isinstance(module, nn.Sequential):
-        for child in module:
-            yield from steps_of(child)
-    elif callable(inner := getattr(module, "steps", None)):
-        yield from steps_of(inner())
-    elif isinstance(module, layers.Residual):
-        yield Branch(tuple(steps_of(module.layers)))
-    elif isinstance(module, nn.ReflectionPad2d | nn.ReplicationPad2d | nn.ZeroPad2d) and kind in PADS:
-        yield Padding(PADS[kind], module.padding)
-    elif isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
-        yield Convolution(module)
-    elif isinstance(module, nn.ConvTranspose2d) and module.kernel_size[0] >= module.stride[0]:
-        yield Transposed(module)
-    elif kind in POINTWISE:
-        yield Pointwise(module)
-    elif isinstance(module, layers.Dropout) and module.draws is None:
-        return
-    elif isinstance(module, layers.InstanceNorm):
-        yield Norm(None, None, module.eps)
-    elif isinstance(module, layers.StoredBatchNorm) and module.stored:
-        yield Pointwise(module)
-    elif isinstance(module, layers.BatchNorm):
-        yield Norm(module.weight, module.bias, module.eps)
-    else:
-        raise Unknown(kind.__name__)
+    if isinstance(module, nn.ReflectionPad2d | nn.ReplicationPad2d | nn.ZeroPad2d) and kind in PADS:
+        return Padding(PADS[kind], module.padding)
+    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+        return Convolution(module)
+    if isinstance(module, nn.ConvTranspose2d) and module.kernel_size[0] >= module.stride[0]:
+        return Transposed(module)
+    if isinstance(module, nn.PixelShuffle):
+        return Shuffled(module.upscale_factor)
+    if isinstance(module, nn.PixelUnshuffle):
+        return Shuffled(module.downscale_factor, back=True)
+    if kind in POINTWISE or (isinstance(module, layers.StoredBatchNorm) and module.stored):
+        return Pointwise(module)
+    if isinstance(module, layers.Dropout) and module.draws is None:
+        return Pointwise(nn.Identity())
+    if isinstance(module, layers.InstanceNorm):
+        return Norm(None, None, module.eps)
+    if isinstance(module, layers.BatchNorm):
+        return Norm(module.weight, module.bias, module.eps)
+    raise Unknown(kind.__name__)
+
+
+def unknown(step: fx.Node) -> NoReturn:
+    raise Unknown(f"{step.op} {step.target}")

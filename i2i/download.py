@@ -45,6 +45,7 @@ Say = Callable[[str], None]
 
 CHUNK = 2**18  # bytes read at once
 TIMEOUT = 10.0  # seconds without a byte
+SLOW = 1024, 20.0  # fewer bytes in so many seconds are none
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each further attempt
 ENOUGH = 2**20  # bytes; an attempt that brought so many does not count as a failed one
 EVERY = 5.0  # seconds between plain progress lines
@@ -141,18 +142,18 @@ def download(
 
 def _fill(part: _Part, address: str, size: int | None, say: Say | None) -> None:
     """Ask for what is missing until the part is whole. Raises DownloadError when that leads nowhere."""
-    tried = 0
+    tried, most = 0, part.size(address)
     with progress(part.name, say) as tell:
         while True:
-            before = part.size(address)
             try:
                 _receive(part, address, size, tell, patient=tried > 0)
                 return
             except Dropped as dropped:
-                if isinstance(dropped, Changed) or not part.version(address):
+                if isinstance(dropped, Changed) or not part.size(address):
                     part.discard()
                 after = part.size(address)
-                tried = 1 if after >= before + ENOUGH else tried + 1
+                tried = 1 if after >= most + ENOUGH else tried + 1
+                most = max(most, after)
                 if tried > len(PAUSES):
                     kept = f"; {_megabytes(after)} are kept, and the same again goes on from there" if after else ""
                     raise DownloadError(f"{address} does not arrive: {dropped}{kept}", absent=not after) from None
@@ -192,6 +193,7 @@ def _copy(
     response: HTTPResponse, part: _Part, address: str, have: int, total: int | None, size: int | None, tell: Tell
 ) -> None:
     """The body of an answer, from byte `have` of the file on, onto the end of the part."""
+    since, mark = time.monotonic(), have
     with part.file.open("ab") as file:
         while total is None or have < total:
             left = CHUNK if total is None else total - have
@@ -207,6 +209,10 @@ def _copy(
                 part.discard()
                 raise DownloadError(f"{address} sends more than the {total or size:,} bytes it should have")
             tell(have, total or size)
+            if time.monotonic() - since > SLOW[1]:
+                if have - mark < SLOW[0]:
+                    raise Dropped(f"only {have - mark} bytes came in {SLOW[1]:g} s")
+                since, mark = time.monotonic(), have
     if total is not None and have < total:
         raise Dropped(f"the connection ended after {have:,} of {total:,} bytes")
     if total is None and size not in (None, have):

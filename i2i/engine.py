@@ -20,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import images, layers
-from i2i.bands import Plan, Rows
+from i2i.bands import Plan
 from i2i.errors import UserError
 from i2i.game import Card
 from i2i.memory import Appetite, free_memory, given_back
+from i2i.rows import Rows
 from i2i.schedules import mix
 
 __all__ = ["Engine", "Precision", "fast_bf16"]
@@ -114,8 +115,8 @@ class Engine:
             raise UserError(f"this generator has no mode '{mode}'; take {' or '.join(card.modes)}")
         if batch is not None and batch < 1:
             raise UserError(f"a batch of {batch} holds no image; take 1 or more")
-        if isinstance(tile, int) and tile < 1:
-            raise UserError(f"a tile of {tile} rows holds nothing; take 1 or more, auto or off")
+        if tile not in ("auto", "off") and (type(tile) is not int or tile < 1):
+            raise UserError(f"a tile is a number of rows from 1 on, auto or off, not {tile!r}")
         self.card = card
         self.tile = tile
         self.device = find_device(device)
@@ -130,8 +131,7 @@ class Engine:
         self.plans: dict[str, Plan | None] = {}
         self.appetite = Appetite(self.device)
         if isinstance(tile, int) and self.plan(self.precision) is None:
-            raise UserError("this network, in this mode, sees the whole picture at once and cannot run in tiles; "
-                            "leave --tile out")  # fmt: skip
+            raise UserError("this network, in this mode, cannot run in bands of rows; leave --tile out")
 
     def choose(self, precision: Precision) -> str:
         """The precision that is meant by `precision` on this device."""
@@ -323,13 +323,14 @@ class Engine:
 
             return read
 
-        wanted, free = plan.wanted(self.card.channels[0], size, dtype.itemsize), free_memory(self.device)
+        channels = self.card.channels[0]
+        wanted, free = plan.wanted((channels, *size), dtype.itemsize), free_memory(self.device)
         statistics = None
         if free is not None and wanted > SPARE * free:
             factor = math.ceil(math.sqrt(wanted / (SPARE * free)))
             small = item.shrunk(factor)
             least = self.padded(small.size)
-            statistics = plan.run(reader(small, least), least[0], lambda rows, band: None)
+            statistics = plan.run(reader(small, least), (channels, *least), lambda rows, band: None)
             self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics are taken "
                      f"at 1/{factor} of the size, so colours may differ a little from one piece")  # fmt: skip
         scale, (height, width) = self.card.scale, item.size
@@ -351,7 +352,7 @@ class Engine:
         rows = self.tile if isinstance(self.tile, int) else None
         try:
             with self.exactly(dtype):
-                plan.run(reader(item, size), size[0], write, rows=rows, statistics=statistics)
+                plan.run(reader(item, size), (channels, *size), write, rows=rows, statistics=statistics)
         except FloatingPointError:
             return None
         return out

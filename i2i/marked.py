@@ -95,7 +95,7 @@ def near(word: str, known: Iterable[str]) -> str:
     found = get_close_matches(word, known, 1)
     if found:
         return f" (did you mean '{found[0]}'?)"
-    return f" (there is {', '.join(known)})" if 0 < len(known) <= 30 else ""
+    return f" (there is {', '.join(known)})" if 0 < len(known) <= 20 else ""
 
 
 def shown(value: Any) -> str:

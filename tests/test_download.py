@@ -118,6 +118,18 @@ def test_what_was_whole_but_unnamed_is_not_asked_for_again(web: Site, tmp_path: 
     assert not web.asked
 
 
+def test_a_server_that_never_gets_further_is_left(web: Site, tmp_path: Path) -> None:
+    """Each other attempt brings much, and the next one takes it away again."""
+
+    def nameless(handler: Handler) -> None:
+        handler.status(206, DATA[1_500_000:])
+
+    half = [lambda handler: handler.file(DATA, stop=1_500_000), nameless] * 9
+    web.files["/a"] = in_turn(*half)
+    assert "does not arrive" in refused(f"{web.address}/a", tmp_path / "a")
+    assert len(web.asked) < 9
+
+
 @pytest.mark.parametrize("careful", [True, False], ids=["If-Range is heard", "If-Range is ignored"])
 def test_a_file_that_changed_meanwhile_starts_from_zero(careful: bool, web: Site, tmp_path: Path) -> None:
     other = DATA[::-1]
@@ -305,6 +317,19 @@ def test_a_server_that_falls_silent_is_left(web: Site, tmp_path: Path, monkeypat
     said = refused(f"{web.address}/a", tmp_path / "a")
     awake.set()
     assert "does not arrive: nothing came for 0.3 s" in said
+
+
+def test_a_server_that_drips_is_left(web: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "SLOW", (1024, 0.1))
+
+    def dripping(handler: Handler) -> None:
+        handler.file(DATA, stop=0)
+        for _ in range(500):
+            handler.wfile.write(b"x")
+            time.sleep(0.02)
+
+    web.files["/a"] = dripping
+    assert re.search(r"does not arrive: only \d bytes came in 0.1 s", refused(f"{web.address}/a", tmp_path / "a"))
 
 
 def test_a_slow_server_is_told_of_in_lines(web: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -413,6 +413,18 @@ def test_what_cannot_be_shown_gets_one_sentence(arguments: list[str], said: str,
     assert not list(tmp_path.glob("gallery.html"))
 
 
+def test_a_page_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    folders(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("no folder")
+    page = tmp_path / "full" / "file" / "page.html"
+    done = subprocess.run([sys.executable, "-m", "i2i", "gallery", tmp_path / "photos", tmp_path / "one", "-o", page],
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1].startswith(f"i2i: {page} cannot be written: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_unreadable_pictures_are_listed_and_the_exit_code_is_1(tmp_path: Path) -> None:
     given = folders(tmp_path)
     (given[1] / "sub" / "a.jpg").write_bytes(b"no picture")

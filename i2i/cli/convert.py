@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -17,6 +18,8 @@ __all__ = ["convert"]
 @click.option("--as", "layout", metavar="LAYOUT|MODEL",
               help="What it must be: a layout such as resnet_9blocks, or a published model such as "
                    "cyclegan/horse2zebra, whose card it then gets.")  # fmt: skip
+@click.option("--via", type=click.Choice(["spandrel"]),
+              help="Let the library spandrel, an extra, recognise and build what i2i has no network for.")  # fmt: skip
 @click.option("--from", "a", metavar="WORDS", help="What goes in, such as 'horse'.")
 @click.option("--to", "b", metavar="WORDS", help="What comes out, such as 'zebra'.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write [default: here, CHECKPOINT's name].")
@@ -24,9 +27,17 @@ __all__ = ["convert"]
               help="Of the stored weights; float16 halves the file.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 def convert(
-    checkpoint: Path, layout: str | None, a: str | None, b: str | None, out: Path | None, dtype: str, overwrite: bool
+    checkpoint: Path,
+    layout: str | None,
+    via: str | None,
+    a: str | None,
+    b: str | None,
+    out: Path | None,
+    dtype: str,
+    overwrite: bool,
 ) -> None:
-    """Make a generator file of the weights in CHECKPOINT, a .pth file of the original CycleGAN, pix2pix or CUT.
+    """Make a generator file of the weights in CHECKPOINT, a .pth file of the original CycleGAN, pix2pix or CUT, of
+    ESRGAN, Real-ESRGAN or BSRGAN, or of an SRResNet.
 
     The network is recognised by its tensors' names and shapes, and nothing in the file is run. What `i2i translate
     --model` then takes is printed.
@@ -38,11 +49,13 @@ def convert(
     from i2i.checkpoint import digest, save_generator
     from i2i.zoo import convert as conversion
 
+    if checkpoint.is_dir():
+        raise UserError(f"{checkpoint} is a folder; name a file in it")
     out = out or Path(f"{checkpoint.stem}.safetensors")
-    if out.suffix != ".safetensors":
-        raise UserError(f"a generator file ends with .safetensors, not '{out.suffix}'; write -o {out.stem}.safetensors")
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file with -o")
+    if out.suffix != ".safetensors":
+        raise UserError(f"a generator file ends with .safetensors, not '{out.suffix}'; write -o {out.stem}.safetensors")
     if out.exists() and not overwrite:
         raise UserError(f"{out} is there already; --overwrite replaces it, -o names another")
     published = None
@@ -53,7 +66,7 @@ def convert(
         layout, a, b = published.layout, a or published.a, b or published.b
         if checkpoint.is_file() and published.sha256 not in ("", found := digest(checkpoint)):
             raise UserError(f"{checkpoint} is not {published.name}: its sha256 is {found}, not {published.sha256}")
-    made = conversion.convert(checkpoint, layout=layout)
+    made = conversion.convert(checkpoint, layout=layout, via=via)
     for sentence in made.said:
         click.echo(sentence, err=True)
     a, b = a or asked("from", "goes in", made.card.a), b or asked("to", "comes out", made.card.b)
@@ -68,7 +81,7 @@ def convert(
         save_generator(out, made.network, made.spec, card, dtype=getattr(torch, dtype))
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}; name another file with -o", code=1) from None
-    click.echo(f"{out.stat().st_size / 1e6:.1f} MB; `i2i translate --model {out}` runs it", err=True)
+    click.echo(f"{out.stat().st_size / 1e6:.1f} MB; `i2i translate --model {shlex.quote(str(out))}` runs it", err=True)
     click.echo(str(out))
 
 

@@ -52,12 +52,15 @@ def gallery(
     if run and labels:
         raise UserError("--label names the columns of a comparison; a run has none")
     page = page_path(out, run)
-    if run:
-        if not any((run / "sheets").glob("*.png")):
-            say(f"{run} has no sheets yet: the page shows its losses alone")
-        made = of_run(run, page, overwrite=overwrite)
-    else:
-        made = compare(found, page, labels=labels, overwrite=overwrite, say=say, tell=counter(quiet))
+    if run and not any((run / "sheets").glob("*.png")):
+        say(f"{run} has no sheets yet: the page shows its losses alone")
+    try:
+        if run:
+            made = of_run(run, page, overwrite=overwrite)
+        else:
+            made = compare(found, page, labels=labels, overwrite=overwrite, say=say, tell=counter(quiet))
+    except OSError as error:
+        raise UserError(f"{page} cannot be written: {error.strerror or error}; name another with -o", code=1) from None
     for reason in made.failed.values():
         click.echo(f"failed: {reason}", err=True)
     if as_json:

@@ -96,7 +96,7 @@ def show(model: str, as_json: bool) -> None:
             "channels": f"{card.channels[0]} -> {card.channels[1]}, "
             f"values {card.value_range[0]} -> {card.value_range[1]}",
             "sizes": f"any; padded to multiples of {card.multiple}, at least {card.minimum}; output x{card.scale}",
-            "tiling": card.tiling,
+            "large": "in bands of rows" if card.tiling == "never" else f"in tiles ({card.tiling})",
             "modes": ", ".join(f"{mode} (default)" if mode == card.mode else mode for mode in card.modes),
             "data": origin.data,
             "terms": origin.terms,

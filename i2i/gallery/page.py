@@ -433,5 +433,5 @@ def card_facts(card: Card) -> dict[str, str]:
         "Trained": f"{origin.images:,} images{hours}" if origin.images else "",
         "Recipe": re.sub(r"\s+[0-9a-f]{64}$", "", origin.recipe),
         "Figures": ", ".join(f"{name} {value:g}" for name, value in origin.figures.items()),
-        "Notes": origin.notes,
+        "Notes": re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", origin.notes),
     }

@@ -110,10 +110,6 @@ class AntialiasedResnet(nn.Module):
         """x: [N,inputs,H,W] in [-1,1], H and W multiples of 4 => [N,outputs,H,W] in [-1,1]."""
         return self.layers(x)
 
-    def steps(self) -> nn.Sequential:
-        """What forward runs, one after another: `i2i.bands` runs it on large pictures."""
-        return self.layers
-
     def card(self) -> Card:
         """What the engine must know. Instance norm sees the whole picture, so plain tiles would differ: no tiling."""
         channels, known = (self.inputs, self.outputs), modes(self)

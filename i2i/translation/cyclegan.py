@@ -89,10 +89,6 @@ class ResnetGenerator(nn.Module):
         """x: [N,inputs,H,W] in [-1,1], H and W multiples of 4 => [N,outputs,H,W] in [-1,1]."""
         return self.layers(x)
 
-    def steps(self) -> nn.Sequential:
-        """What forward runs, one after another: `i2i.bands` runs it on large pictures."""
-        return self.layers
-
     def card(self) -> Card:
         """What the engine must know. Instance norm sees the whole picture, so plain tiles would differ: no tiling."""
         # radius: 3 at full size, 1 and 2 on the way down, 4 a convolution of the blocks, 2 and 1 up, 3 at the end
