@@ -373,6 +373,7 @@ class Shapes(fx.Interpreter):
 
 LEAVES = (nn.Conv2d, nn.ConvTranspose2d, layers.InstanceNorm, layers.BatchNorm, layers.Dropout)
 PADS = {nn.ReflectionPad2d: "reflect", nn.ReplicationPad2d: "replicate", nn.ZeroPad2d: "constant"}
+ENLARGES = ("nearest", "bicubic")
 POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
 FUNCTIONS = (operator.add, operator.iadd, operator.sub, operator.mul, operator.truediv, operator.neg, torch.add,
              torch.mul, torch.relu, torch.tanh, torch.sigmoid, torch.clamp, F.relu, F.leaky_relu)  # fmt: skip
@@ -402,7 +403,7 @@ def kind_of(step: fx.Node, network: nn.Module) -> Layer | Join | Norm | None:
             return Join(lambda *bands: torch.cat(bands, 1))
     if function is F.interpolate and len(args) == 1 and set(kwargs) <= {"scale_factor", "mode", "size"} | UNSET:
         factor, mode = kwargs.get("scale_factor"), kwargs.get("mode", "nearest")
-        if isinstance(factor, int) and mode in ("nearest", "bicubic") and not any(kwargs.get(key) for key in UNSET):
+        if isinstance(factor, int) and mode in ENLARGES and not any(kwargs.get(key) for key in UNSET):
             return Enlarged(factor, str(mode))
     if function in (F.pixel_shuffle, F.pixel_unshuffle) and len(args) == 2:
         return Shuffled(int(str(args[1])), back=function is F.pixel_unshuffle)
@@ -425,6 +426,10 @@ def kind_of_module(module: nn.Module) -> Layer | Norm:
         return Shuffled(module.upscale_factor)
     if isinstance(module, nn.PixelUnshuffle):
         return Shuffled(module.downscale_factor, back=True)
+    if isinstance(module, nn.Upsample) and module.mode in ENLARGES and module.align_corners is None:
+        factor = module.scale_factor
+        if isinstance(factor, int | float) and factor == int(factor):
+            return Enlarged(int(factor), module.mode)
     if kind in POINTWISE or (isinstance(module, layers.StoredBatchNorm) and module.stored):
         return Pointwise(module)
     if isinstance(module, layers.Dropout) and module.draws is None:

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.gallery import Gallery, Row, card_facts, thumbnail
 from i2i.gallery.page import page_paths, vacant
-from i2i.images import Picture
+from i2i.images import Frame, Frames, Picture
 from i2i.inputs import Job, parse_shard, plan
 
 __all__ = ["Outcome", "Report", "Settings", "run"]
@@ -54,6 +55,7 @@ class Settings:
         shard: (i, n) takes the i-th of n parts, counted from 1.
         compare: also write input | output side by side, and a sheet of the first 24 pairs.
         gallery: also write an HTML page that shows all pairs, those that were skipped included.
+        keep_gps: leave the position in the EXIF of the results.
     """
 
     format: str | None = None
@@ -64,6 +66,7 @@ class Settings:
     shard: tuple[int, int] = (1, 1)
     compare: bool = False
     gallery: bool = False
+    keep_gps: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class Work:
     job: Job
     picture: Picture | None = None
     error: UserError | None = None
+    frames: Frames | None = None  # instead of a picture: of an animation, or of a document of several pages
 
 
 class Delivered(NamedTuple):
@@ -186,6 +190,9 @@ def run(
             warnings.filterwarnings("ignore", module=r"PIL\..*")  # what matters of it is said in the outcomes
             for group in decoded(ready, pool, settings, engine.batch, stdin):
                 for work, result in translated(engine, group):
+                    if work.frames is not None:
+                        encoding.append(done_already(moving(engine, work, work.frames, settings, stdout)))
+                        continue
                     encoding.append(writers.submit(deliver, work, result, settings, stdout, len(thumbs) < SHEET))
                 settle(2 * workers + engine.batch)
             settle(0)
@@ -220,6 +227,7 @@ def prepare(jobs: list[Job], out: str | Path, settings: Settings) -> list[Job]:
         raise UserError(f"{there[0].found()}{more} already exist{'' if more else 's'}; add --skip-existing to keep "
                         "or --overwrite to replace what is there")  # fmt: skip
     folder = jobs[0].root if jobs else Path(out)
+    images.sweep({(job.root / job.name).parent for job in jobs if job.name})
 
     def attempt() -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -294,10 +302,10 @@ def decode(job: Job, settings: Settings, stdin: IO[bytes] | None) -> Work:
     if settings.existing == "skip" and job.found() is not None:
         return Work(job)
     try:
-        if job.source == "-":
-            data = standard_input(stdin)
-            return Work(job, images.read(data, keep_truncated=settings.keep_truncated))
-        return Work(job, images.read(job.source, keep_truncated=settings.keep_truncated))
+        source = standard_input(stdin) if job.source == "-" else job.source
+        if images.count_frames(source) > 1:
+            return Work(job, frames=Frames(source, keep_truncated=settings.keep_truncated))
+        return Work(job, images.read(source, keep_truncated=settings.keep_truncated))
     except UserError as error:
         return Work(job, error=error)
 
@@ -344,7 +352,7 @@ def deliver(
         return Delivered(Outcome(job.source, "skipped", output=str(there)), row=row)
     try:
         format, note = (job.format, "") if job.format else images.fitting_format(result, job.promised)
-        data, notes = images.encode(result, format, quality=settings.quality)
+        data, notes = images.encode(result, format, quality=settings.quality, keep_gps=settings.keep_gps)
     except UserError as error:
         return Delivered(Outcome(job.source, "failed", reason=f"{job.source}: {error}"))
     target = job.target(format)
@@ -363,19 +371,74 @@ def deliver(
                 images.write(pair, beside.with_name(beside.name + ".png"))
                 thumb = images.side_by_side(work.picture, result, height=THUMB) if want_thumb else None
             images.save(data, target)
-    except BrokenPipeError:
-        raise  # the reader has gone: nothing to say
     except OSError as error:
-        if target is None:
-            raise UserError(f"cannot write to standard output: {error.strerror}; name a file with -o", code=1) from None
-        if error.errno in FATAL:
-            raise UserError(unwritable(error, target), code=1) from None
-        return Delivered(Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"))
+        return undelivered(error, job, target)
     notes = tuple(dict.fromkeys([*result.notes, *([note] if note else []), *notes]))
     size = (result.pixels.shape[1], result.pixels.shape[0])
     outcome = Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size)
     row = as_row(job, work.picture, target, result) if settings.gallery and target else None
     return Delivered(outcome, thumb, row)
+
+
+def undelivered(error: OSError, job: Job, target: Path | None) -> Delivered:
+    """What became of a result that could not be written. Raises what no other picture would survive either."""
+    if isinstance(error, BrokenPipeError):
+        raise error  # the reader has gone: nothing to say
+    if target is None:
+        raise UserError(f"cannot write to standard output: {error.strerror}; name a file with -o", code=1) from None
+    if error.errno in FATAL:
+        raise UserError(unwritable(error, target), code=1) from None
+    return Delivered(Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"))
+
+
+def moving(engine: Engine, work: Work, frames: Frames, settings: Settings, stdout: IO[bytes] | None) -> Delivered:
+    """Translate an animation or a document and write it, a batch of frames at a time. As `deliver`; of the pairs that
+    are shown, it is the first frame's."""
+    job, target, first = work.job, None, None
+    try:
+        format, note = frames.format_for(job.format or job.promised, asked=bool(job.format), scale=engine.card.scale)
+        target = job.target(format)
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        with images.FrameWriter(target or stdout or sys.stdout.buffer, format, frames.count, plays=frames.plays,
+                                quality=settings.quality, keep_gps=settings.keep_gps) as writer:  # fmt: skip
+            for before, after in framewise(engine, job, frames):
+                first = first or (before, after.picture)
+                writer.write(after)
+            if settings.compare and target and first:
+                beside = job.root / "compare" / target.relative_to(job.root)
+                beside.parent.mkdir(parents=True, exist_ok=True)
+                images.write(images.side_by_side(*first), beside.with_name(beside.name + ".png"))
+    except UserError as error:
+        return Delivered(Outcome(job.source, "failed", reason=str(error)))
+    except OSError as error:
+        return undelivered(error, job, target)
+    assert first is not None
+    before, result = first
+    notes = tuple(dict.fromkeys([*frames.notes, *result.notes, *([note] if note else []), *writer.notes]))
+    size = (result.pixels.shape[1], result.pixels.shape[0])
+    outcome = Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size)
+    thumb = images.side_by_side(before, result, height=THUMB) if settings.compare else None
+    return Delivered(outcome, thumb, as_row(job, before, target, result) if settings.gallery and target else None)
+
+
+def framewise(engine: Engine, job: Job, frames: Frames) -> Iterator[tuple[Picture, Frame]]:
+    """Each frame's picture, and the frame as it becomes. Raises UserError (code 1) for the first that fails."""
+    left, done = iter(frames), 0
+    while batch := list(islice(left, engine.batch)):
+        results = engine.attempt([engine.pixels(frame.picture) for frame in batch])
+        for frame, result in zip(batch, results, strict=True):
+            done += 1
+            if isinstance(result, UserError):
+                raise UserError(f"{job.source}: frame {done}: {result}", code=1)
+            yield frame.picture, frame._replace(picture=frame.picture.with_pixels(result))
+
+
+def done_already(delivered: Delivered) -> Future[Delivered]:
+    """As if it had been written beside the others."""
+    future: Future[Delivered] = Future()
+    future.set_result(delivered)
+    return future
 
 
 def as_row(job: Job, before: Picture | str, target: Path, after: Picture | str) -> Row:

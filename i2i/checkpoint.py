@@ -221,7 +221,7 @@ def _safetensors_header(path: Path) -> dict[str, Any]:
         raise UserError(f"the model file {path} cannot be read: {error.strerror}") from None
     except (RecursionError, ValueError, SafetensorError):
         pass  # said below, in one sentence for every kind of damage
-    kind = "damaged"
+    kind = "damaged or of another kind; name one that `i2i train` or `i2i convert` wrote"
     if _is_pickle(path):
         kind = (
             f"a pickled checkpoint, which can execute code and is never loaded here; `i2i convert {path}` makes a "

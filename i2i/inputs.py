@@ -19,7 +19,8 @@ GLOB = re.compile(r"[*?\[]")
 SINGLE = {suffix: name for name, held in images.FORMATS.items() for suffix in held.suffixes}
 # Inputs whose format is not written, and those that only a look at the pixels settles (see Job.target)
 BECOMES = {".gif": ".png", ".ico": ".png", ".tga": ".png", ".pcx": ".png", ".sgi": ".png", ".avifs": ".avif",
-           ".mpo": ".jpg", ".pbm": ".ppm", ".pgm": ".ppm", ".pnm": ".ppm", ".dib": ".bmp", ".apng": ".png",
+           ".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".jpg", ".pbm": ".ppm",
+           ".pgm": ".ppm", ".pnm": ".ppm", ".dib": ".bmp", ".apng": ".png",
            ".j2c": ".jp2", ".jpc": ".jp2", ".jpf": ".jp2", ".jpx": ".jp2", ".j2k": ".jp2"}  # fmt: skip
 
 
@@ -47,12 +48,14 @@ class Job:
     def target(self, format: str) -> Path | None:
         """Where the result goes once its format is known; None for standard output.
 
-        PNG that the name did not promise (alpha in a BMP) gets its ending behind the whole name.
+        A format that the name did not promise (PNG, for alpha in a BMP) gets its ending behind the whole name.
         """
         if self.name is None:
             return None
         path = self.root / self.name
-        return path if self.format or format == self.promised else path.with_name(path.name + ".png")
+        if self.format or format == self.promised:
+            return path
+        return path.with_name(path.name + images.FORMATS[format].suffixes[0])
 
     def found(self) -> Path | None:
         """The result of an earlier run, if there is one."""

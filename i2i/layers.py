@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 __all__ = [
     "BatchNorm",
@@ -16,12 +17,15 @@ __all__ = [
     "Moments",
     "Norm",
     "Residual",
+    "SpectralNorm",
     "Statistics",
     "StoredBatchNorm",
     "init_normal",
     "modes",
     "normalised",
+    "power_iteration",
     "seed_dropout",
+    "spectral_norm",
     "test_time",
 ]
 
@@ -202,6 +206,51 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
+
+
+class SpectralNorm(nn.Module):
+    """A weight divided by its largest singular value (Miyato et al. 2018, arXiv:1802.05957, Eq. 8).
+
+    The value is estimated by the singular vectors `u` and `v`, which follow the weight by power iteration (Alg. 1).
+    torch's own does that in every forward pass in training. Here a forward pass changes nothing, so that it can be
+    repeated (recomputation, lanes, several pictures one after another) with the same result: whoever moves the weight
+    calls `power_iteration` afterwards.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor, *, iterations: int = 15) -> None:
+        super().__init__()
+        matrix = weight.detach().flatten(1)
+        self.register_buffer("u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0))
+        self.register_buffer("v", F.normalize(torch.randn_like(matrix[0]), dim=0))
+        for _ in range(iterations):
+            self.iterate(weight)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """weight: [outputs,...] => the same with a largest singular value of about 1."""
+        largest = ((weight.flatten(1) * self.v).sum(1) * self.u).sum()  # no matrix product: autocast would round it
+        return weight / largest
+
+    @torch.no_grad()
+    def iterate(self, weight: Tensor) -> None:
+        matrix = weight.flatten(1)
+        self.v.copy_(F.normalize(matrix.T @ self.u, dim=0))
+        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
+
+
+def spectral_norm(layer: Network) -> Network:
+    """Put `SpectralNorm` on the weight of a convolution or linear layer; returns the layer."""
+    parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight))  # type: ignore[arg-type]
+    return layer
+
+
+def power_iteration(network: nn.Module) -> None:
+    """Let every `SpectralNorm` of the network follow its weight; call it once after each step of the optimizer."""
+    for module in network.modules():
+        if isinstance(module, parametrize.ParametrizationList) and isinstance(norm := module[0], SpectralNorm):
+            norm.iterate(module.original)
 
 
 def init_normal(network: Network, *, std: float = 0.02) -> Network:

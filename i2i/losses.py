@@ -21,6 +21,7 @@ __all__ = [
     "Adversarial",
     "Perceptual",
     "Score",
+    "relative",
     "wide",
 ]
 
@@ -39,6 +40,15 @@ class Adversarial(NamedTuple):
 def wide(x: Tensor) -> Tensor:
     """x in float32 if it is in half precision, else as it is: sums over many pixels need the digits."""
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
+def relative(scores: Tensor, others: Tensor) -> Tensor:
+    """Raw scores relative to the mean of the other kind's: how much more real these are than those on average.
+
+    The relativistic average of Jolicoeur-Martineau 2018 (arXiv:1807.00734, Sec. 4.2). It couples all pictures that pass
+    through a loss together.
+    """
+    return wide(scores) - wide(others).mean()
 
 
 def _towards(target: float, weight: float = 1.0) -> Score:

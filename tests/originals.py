@@ -1,5 +1,6 @@
-"""The generators of CycleGAN, pix2pix and CUT as their programs name and run them, described once more from what is
-known of them: a function of a dictionary of tensors. What is not in it yet is drawn, so that a first run makes one."""
+"""The generators of CycleGAN, pix2pix and CUT, of ESRGAN and its kin, and of the known SRResNets as their programs name
+and run them, described once more from what is known of them: a function of a dictionary of tensors. What is not in it
+yet is drawn, so that a first run makes one."""
 
 from __future__ import annotations
 
@@ -137,6 +138,119 @@ def unet(net: Original, x: Tensor, *, width: int = 4, depth: int = 8, outputs: i
         return torch.cat([x, y], 1)
 
     return level(x, 0, "model.model.")
+
+
+OLD, NEW, BSRGAN = "ESRGAN's old names", "Real-ESRGAN's", "BSRGAN's"
+
+
+def rrdb(
+    net: Original,
+    x: Tensor,
+    *,
+    names: str = NEW,
+    width: int = 8,
+    growth: int = 4,
+    blocks: int = 2,
+    ups: int = 2,
+    unshuffle: int = 1,
+    outputs: int = 3,
+) -> Tensor:
+    """The RRDBNet: five convolutions, three times over in a block, each seeing all before it."""
+    first, dense, body, up, larger, last = {
+        OLD: ("model.0", "model.1.sub.{}.RDB{}.conv{}.0", f"model.1.sub.{blocks}", "model.{}",
+              f"model.{3 * ups + 2}", f"model.{3 * ups + 4}"),
+        NEW: ("conv_first", "body.{}.rdb{}.conv{}", "conv_body", "conv_up{}", "conv_hr", "conv_last"),
+        BSRGAN: ("conv_first", "RRDB_trunk.{}.RDB{}.conv{}", "trunk_conv", "upconv{}", "HRconv", "conv_last"),
+    }[names]  # fmt: skip
+    if unshuffle > 1:
+        x = F.pixel_unshuffle(x, unshuffle)
+    start = net.conv(first, x, width, 3, padding=1, bias=True)
+    x = start
+    for block in range(blocks):
+        y = x
+        for part in (1, 2, 3):
+            seen = [y]
+            for number in (1, 2, 3, 4):
+                at = dense.format(block, part, number)
+                seen.append(F.leaky_relu(net.conv(at, torch.cat(seen, 1), growth, 3, padding=1, bias=True), 0.2))
+            y = y + 0.2 * net.conv(dense.format(block, part, 5), torch.cat(seen, 1), width, 3, padding=1, bias=True)
+        x = x + 0.2 * y
+    x = start + net.conv(body, x, width, 3, padding=1, bias=True)
+    for number in range(1, ups + 1):
+        at = up.format(3 * number if names == OLD else number)
+        x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        x = F.leaky_relu(net.conv(at, x, width, 3, padding=1, bias=True), 0.2)
+    x = F.leaky_relu(net.conv(larger, x, width, 3, padding=1, bias=True), 0.2)
+    return net.conv(last, x, outputs, 3, padding=1, bias=True)
+
+
+def msrresnet(
+    net: Original, x: Tensor, *, scale: int = 4, width: int = 8, blocks: int = 2, mmsr: bool = False
+) -> Tensor:
+    """BasicSR's MSRResNet: what it draws is added to the bilinear enlargement."""
+    body, larger = ("recon_trunk", "HRconv") if mmsr else ("body", "conv_hr")
+    base = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+    y = F.leaky_relu(net.conv("conv_first", x, width, 3, padding=1, bias=True), 0.1)
+    for block in range(blocks):
+        z = net.conv(f"{body}.{block}.conv1", y, width, 3, padding=1, bias=True).relu()
+        y = y + net.conv(f"{body}.{block}.conv2", z, width, 3, padding=1, bias=True)
+    for number, step in enumerate([2, 2] if scale == 4 else [scale], start=1):
+        y = F.pixel_shuffle(net.conv(f"upconv{number}", y, width * step**2, 3, padding=1, bias=True), step)
+        y = F.leaky_relu(y, 0.1)
+    y = F.leaky_relu(net.conv(larger, y, width, 3, padding=1, bias=True), 0.1)
+    return net.conv("conv_last", y, x.shape[1], 3, padding=1, bias=True) + base
+
+
+SRRESNETS = {
+    "lornatang": ("conv1.0", "conv1.1", "trunk.{}.rcb", "01234", "conv2.0", "conv2.1", "upsampling.{}.upsample_block.0",
+                  "upsampling.{}.upsample_block.2", "conv3"),
+    "lornatang of 2021": ("conv1.0", "conv1.1", "trunk.{}", ("conv1", "bn1", "prelu", "conv2", "bn2"), "conv2.0",
+                          "conv2.1", "subpixel_conv.{}.conv", "subpixel_conv.{}.prelu", "conv3.0"),
+    "twtygqyy": ("conv_input", "", "residual.{}", ("conv1", "in1", "", "conv2", "in2"), "conv_mid", "bn_mid",
+                 "upscale4x.{}", "", "conv_output"),
+    "twtygqyy's first": ("conv_input", "", "residual.{}", ("conv1", "bn1", "", "conv2", "bn2"), "conv_mid", "bn_mid",
+                         "upscale4x.{}", "", "conv_output"),
+}  # fmt: skip
+
+
+def srresnet(
+    net: Original, x: Tensor, *, program: str, width: int = 8, blocks: int = 2, ups: int = 2, step: int = 2
+) -> Tensor:
+    """An SRResNet as one of the repositories calls its layers; what it draws is in [0,1]."""
+    if program == "leftthomas":
+        end = f"block{blocks + 3}"
+        found = ("block1.0", "block1.1", "block{}", ("conv1", "bn1", "prelu", "conv2", "bn2"), f"block{blocks + 2}.0",
+                 f"block{blocks + 2}.1", end + ".{}.conv", end + ".{}.prelu", f"{end}.{ups}")  # fmt: skip
+    else:
+        found = SRRESNETS[program]
+    first, act, block, within, middle, middle_norm, up, up_act, last = found
+    theirs, outer = program == "leftthomas", not program.startswith("twtygqyy")
+
+    def active(at: str, x: Tensor) -> Tensor:
+        return F.prelu(x, net.drawn(f"{at}.weight", 1, scale=0.1, mean=0.3)) if outer else F.leaky_relu(x, 0.2)
+
+    def normed(at: str, x: Tensor) -> Tensor:
+        if program != "twtygqyy":
+            return net.norm(at, x)
+        weight, bias = (net.drawn(f"{at}.{what}", x.shape[1], scale=0.3, mean=1) for what in ("weight", "bias"))
+        return F.instance_norm(x, weight=weight, bias=bias)
+
+    channels = x.shape[1]
+    start = x = active(act, net.conv(first, x, width, 9, padding=4, bias=outer))
+    for number in range(blocks):
+        at = block.format(number + 2 * theirs)
+        y = normed(f"{at}.{within[1]}", net.conv(f"{at}.{within[0]}", x, width, 3, padding=1, bias=theirs))
+        y = active(f"{at}.{within[2]}", y)
+        x = x + normed(f"{at}.{within[4]}", net.conv(f"{at}.{within[3]}", y, width, 3, padding=1, bias=theirs))
+    x = start + normed(middle_norm, net.conv(middle, x, width, 3, padding=1, bias=theirs))
+    for number in range(ups):
+        at = up.format(number if outer else 3 * number)
+        x = F.pixel_shuffle(net.conv(at, x, width * step**2, 3, padding=1, bias=outer), step)
+        x = active(up_act.format(number), x)
+    x = net.conv(last, x, channels, 9, padding=4, bias=outer)
+    if program in ("leftthomas", "lornatang of 2021"):
+        return (x.tanh() + 1) / 2
+    return x.clamp(0, 1)
 
 
 class _Storage(torch.nn.Module):

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -140,6 +141,17 @@ def test_a_data_set_is_looked_for_here_then_in_datasets_then_in_i2i_data(
 
 
 # --- pictures
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_a_picture_without_pixels_is_told(size: tuple[int, int], tmp_path: Path) -> None:
+    files = {"a.ppm": b"P6 %d %d 255\n" % size, "a.gif": b"GIF89a" + struct.pack("<HH", *size) + bytes(3) + b";"}
+    head = b"IHDR" + struct.pack(">II", *size) + b"\x08\x02\0\0\0"
+    files["a.png"] = b"\x89PNG\r\n\x1a\n\0\0\0\r" + head + struct.pack(">I", zlib.crc32(head))
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(UserError, match="this is no image, one without pixels, or one of a kind"):
+            images.read(tmp_path / name)
 
 
 def test_a_png_whose_pixels_fail_their_checksum_is_damaged(tmp_path: Path) -> None:

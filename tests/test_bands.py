@@ -17,6 +17,7 @@ from i2i.errors import UserError
 from i2i.memory import Ledger
 from i2i.translation.cut import AntialiasedResnet
 from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.esrgan import RRDBNet
 from i2i.translation.pix2pix import UnetGenerator
 from i2i.translation.srgan import SRResNet
 
@@ -89,6 +90,8 @@ def networks() -> list[nn.Module]:
         trained(AntialiasedResnet(width=8, blocks=2)),
         trained(UnetGenerator(width=4, depth=2)),
         trained(SRResNet(4, width=8, blocks=2)),
+        trained(RRDBNet(4, width=8, growth=4, blocks=2)),
+        trained(RRDBNet(2, width=8, growth=4, blocks=1, unshuffle=True)),
         trained(SRResNet(3, width=8, blocks=2, norm=None, residual=True)),
         trained(SRResNet(2, width=8, blocks=1, norm=layers.InstanceNorm, residual=True)),
     ]

@@ -277,6 +277,40 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(model: Path, tmp_path: Pa
     assert tree(tmp_path / "out") == ["a.png"]
 
 
+def test_animations_and_pages_keep_all_their_frames(engine: Engine, tmp_path: Path) -> None:
+    given, out = tmp_path / "in", tmp_path / "out"
+    given.mkdir()
+    rng = np.random.default_rng(0)
+    first, *others = (Image.fromarray(rng.integers(0, 256, (16, 24, 3), dtype=np.uint8)) for _ in range(3))
+    first.save(given / "a.gif", save_all=True, append_images=others, duration=[100, 200, 50], loop=0)
+    first.save(given / "b.webp", save_all=True, append_images=others, duration=70)
+    first.save(given / "c.tif", save_all=True, append_images=others)
+    first.save(given / "d.png")
+    found = outcomes(engine, [given], out, compare=True, gallery=True)
+    assert [outcome.status for outcome in found] == ["written"] * 4
+    for name in ("a.png", "b.webp", "c.tif"):
+        with Image.open(out / name) as moving:
+            assert moving.n_frames == 3
+    assert (out / "compare/a.png.png").is_file() and "all frames" in found[0].notes[0]
+    # a page is translated as the picture by itself is
+    assert np.array_equal(read(out / "c.tif").pixels, read(out / "d.png").pixels)
+    refused = outcomes(engine, [given], tmp_path / "jpeg", format="jpeg")
+    assert ["3 frames, and jpeg holds one" in outcome.reason or "3 pages" in outcome.reason
+            for outcome in refused] == [True, True, True, False]  # fmt: skip
+    assert tree(tmp_path / "jpeg") == ["d.jpg"]
+
+
+def test_the_position_is_left_out_unless_it_is_kept(engine: Engine, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "maker"
+    exif.get_ifd(0x8825).update({1: "N", 2: (48.0, 51.0, 30.0)})
+    Image.new("RGB", (16, 12)).save(tmp_path / "a.jpg", exif=exif)
+    for kept in (False, True):
+        outcomes(engine, [tmp_path / "a.jpg"], tmp_path / str(kept), keep_gps=kept)
+        tags = Image.open(tmp_path / str(kept) / "a.jpg").getexif()
+        assert bool(tags.get_ifd(0x8825)) == kept and tags[0x010F] == "maker"
+
+
 def test_the_odd_images_in_one_run(model: Path, tmp_path: Path) -> None:
     """All that Pillow reads are written, every other is named with its reason; under 4 GB."""
     code = (

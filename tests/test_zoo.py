@@ -326,6 +326,7 @@ def test_a_family_alone_is_not_enough(inputs: list[str], said: str, shelf: Path)
         ("run.safetensors", "the model file run.safetensors does not exist"),
         ("shelf", "the model file shelf is a folder"),
         ("hf://user", "'hf://user' is no address; write hf://user/repository"),
+        ("hf://user/repo/../x.safetensors", "'hf://user/repo/../x.safetensors' is no address"),
         ("hf://user/repo/model.pth", "only .safetensors files are loaded, and 'model.pth' is none"),
     ],
 )

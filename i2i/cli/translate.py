@@ -67,6 +67,7 @@ def tile(context: click.Context, option: click.Parameter, text: str) -> int | st
 @click.option("--overwrite", is_flag=True, help="Replace results that are there.")
 @click.option("--skip-existing", is_flag=True, help="Keep results that are there: continues an interrupted run.")
 @click.option("--keep-truncated", is_flag=True, help="Take what is there of files whose end is missing.")
+@click.option("--keep-gps", is_flag=True, help="Leave the position in the EXIF of the results.")
 @click.option("--shard", callback=shard, default="1/1", metavar="I/N", help="Do the I-th of N equal parts.")
 @click.option("--compare", is_flag=True, help="Also write input | result pairs, and a sheet of the first 24.")
 @click.option("--gallery", is_flag=True, help="Also write OUT/gallery.html, a page that shows all pairs.")
@@ -88,6 +89,7 @@ def translate(
     overwrite: bool,
     skip_existing: bool,
     keep_truncated: bool,
+    keep_gps: bool,
     shard: tuple[int, int],
     compare: bool,
     gallery: bool,
@@ -99,7 +101,8 @@ def translate(
     INPUT is an image, a folder (its tree is mirrored), a glob in quotes, or - for standard input. Without INPUT: the
     test split of the model's data set if it is there, else the pictures that ship.
 
-    Any height and width; 8 and 16 bits, alpha, colour profile and EXIF are kept. Exit code 1 if some inputs failed.
+    Any height and width; 8 and 16 bits, alpha, colour profile and EXIF are kept, animations and pages with all frames.
+    Exit code 1 if some inputs failed.
     """
     from i2i.cli import tune_allocator
 
@@ -144,6 +147,7 @@ def translate(
         suffix=suffix,
         existing="skip" if skip_existing else "overwrite" if overwrite else "refuse",
         keep_truncated=keep_truncated,
+        keep_gps=keep_gps,
         shard=shard,
         compare=compare,
         gallery=gallery,

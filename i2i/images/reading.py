@@ -12,16 +12,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from i2i.errors import UserError
-from i2i.images.picture import Array, Picture, as_depth, fitting_profile
+from i2i.images.picture import Array, Picture, as_depth, fitting_profile, unpremultiplied
+from i2i.images.xmp import descriptions
 
-__all__ = ["LARGEST_FILE", "Head", "from_pil", "read", "read_head"]
+__all__ = ["LARGEST_FILE", "Head", "count_frames", "from_pil", "read", "read_head"]
 
 LARGEST = 100_000_000  # pixels; beyond it a picture is refused before it is decoded
 LARGEST_FILE = 1 << 30  # bytes
@@ -52,27 +53,44 @@ def read(source: str | Path | bytes, *, keep_truncated: bool = False, name: str 
 
     Raises UserError (code 1), one sentence that names the picture and the reason.
     """
+    name, data = contents(source, name)
+    try:
+        return decode(data)
+    except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
+        if keep_truncated and truncated(error):
+            return read_truncated(data, name)
+        raise refusal(error, name) from None
+
+
+def contents(source: str | Path | bytes, name: str) -> tuple[str, bytes]:
+    """What errors call the picture, and the bytes of its file. Raises UserError (code 1) where there are none."""
     name = name or ("standard input" if isinstance(source, bytes) else str(source))
     data = source if isinstance(source, bytes) else read_bytes(Path(source))
     if not data:
         raise UserError(f"{name}: the file is empty", code=1)
-    try:
-        return decode(data)
-    except UnidentifiedImageError:
-        raise UserError(f"{name}: this is no image, or one of a kind that cannot be read", code=1) from None
-    except (Image.DecompressionBombError, TooLarge) as error:
+    return name, data
+
+
+def truncated(error: Exception) -> bool:
+    """Whether a decoder says that the end is missing."""
+    return isinstance(error, OSError | SyntaxError) and "truncated" in str(error).lower()
+
+
+def refusal(error: Exception, name: str) -> UserError:
+    """What a user is told of a picture that could not be decoded."""
+    if isinstance(error, UserError):
+        return UserError(f"{name}: {error}", code=1)
+    if isinstance(error, UnidentifiedImageError):
+        return UserError(f"{name}: this is no image, one without pixels, or one of a kind that cannot be read", code=1)
+    if isinstance(error, Image.DecompressionBombError | TooLarge):
         size = re.search(r"\((\d+) pixels\)", str(error))
         count = f"{int(size[1]) / 1e6:,.0f} million pixels are" if size else "that is"
-        raise UserError(f"{name}: {count} too many; at most {LARGEST // 10**6} million are read, scale it down",
-                        code=1) from None  # fmt: skip
-    except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
-        if isinstance(error, OSError | SyntaxError) and "truncated" in str(error).lower():
-            if keep_truncated:
-                return read_truncated(data, name)
-            raise UserError(f"{name}: the end of the file is missing; --keep-truncated takes what is there",
-                            code=1) from None  # fmt: skip
-        reason = "too large for memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
-        raise UserError(f"{name}: the image is damaged ({' '.join(reason.split())[:120]})", code=1) from None
+        return UserError(f"{name}: {count} too many; at most {LARGEST // 10**6} million are read, scale it down",
+                         code=1)  # fmt: skip
+    if truncated(error):
+        return UserError(f"{name}: the end of the file is missing; --keep-truncated takes what is there", code=1)
+    reason = "too large for memory" if isinstance(error, MemoryError) else str(error) or type(error).__name__
+    return UserError(f"{name}: the image is damaged ({' '.join(reason.split())[:120]})", code=1)
 
 
 class Head(NamedTuple):
@@ -82,12 +100,19 @@ class Head(NamedTuple):
         width, height: upright, in pixels.
         channels: 1 gray, 2 gray and alpha, 3 colour, 4 colour and alpha.
         deep: whether it has 16 bits per channel.
+        frames: how many `read_frames` gives.
     """
 
     width: int
     height: int
     channels: int
     deep: bool
+    frames: int = 1
+
+    @property
+    def alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels in (2, 4)
 
 
 def read_head(path: Path) -> Head:
@@ -96,9 +121,7 @@ def read_head(path: Path) -> Head:
     Raises UserError (code 1) as `read` does, if the file is missing, empty, no picture or too large.
     """
     try:
-        with Image.open(path, formats=READ) as image:
-            if image.width * image.height > LARGEST:
-                raise TooLarge
+        with opened(path) as image:
             width, height = image.size
             # Image's own getexif: PNG's would decode all pixels. Pillow has turned the size of a TIFF already.
             if image.format != "TIFF" and Image.Image.getexif(image).get(ORIENTATION) in (5, 6, 7, 8):
@@ -106,7 +129,7 @@ def read_head(path: Path) -> Head:
             alpha = image.has_transparency_data
             gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
             deep = image.mode in ("I", "F") or image.mode.startswith("I;16") or bool(wide_kind(image))
-            return Head(width, height, (1 if gray else 3) + alpha, deep)
+            return Head(width, height, (1 if gray else 3) + alpha, deep, len(shown(image)))
     except Exception as error:  # decoders of other projects: on bad bytes they raise whatever they like
         read(path)  # says in a sentence what is wrong
         raise UserError(f"{path}: the head of the image is damaged ({error})", code=1) from error
@@ -149,11 +172,7 @@ def read_truncated(data: bytes, name: str) -> Picture:
 
 def decode(data: bytes) -> Picture:
     """The picture in `data`. Raises what Pillow raises, and TooLarge."""
-    with Image.open(io.BytesIO(data), formats=READ) as image:
-        if image.format == "PNG" and not sound(data):
-            raise ValueError("the checksum of its pixels is wrong")
-        if image.width * image.height > LARGEST:
-            raise TooLarge(f"({image.width * image.height} pixels)")
+    with opened(data) as image:
         wide = wide_kind(image)  # before load(), which forgets how the pixels are stored
         stored = orientation(image)  # before load(), in which Pillow itself turns a TIFF
         image.load()
@@ -164,6 +183,94 @@ def decode(data: bytes) -> Picture:
             if getattr(image, "is_animated", False):
                 picture = replace(picture, notes=(*picture.notes, "of several frames the first was taken"))
     return picture
+
+
+HEIF = re.compile(rb".{4}ftyp(.{4})*?(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)  # ISO 23008-12, 10: brands
+
+
+def opened(source: Path | bytes) -> Image.Image:
+    """The image, its head read and looked at. Raises what Pillow raises, TooLarge, and UserError."""
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        image: Image.Image = Image.open(file, formats=READ)
+    except UnidentifiedImageError:
+        image = open_heif(file)
+    if image.format == "PNG" and isinstance(source, bytes) and not sound(source):
+        raise ValueError("the checksum of its pixels is wrong")
+    if image.width * image.height > LARGEST:
+        image.close()
+        raise TooLarge(f"({image.width * image.height} pixels)")
+    return image
+
+
+def open_heif(file: Path | io.BytesIO) -> Image.Image:
+    """HEIC or HEIF, by an optional package."""
+    with file.open("rb") if isinstance(file, Path) else io.BytesIO(file.getvalue()) as head:
+        if not HEIF.match(head.read(64)):
+            raise UnidentifiedImageError
+    try:
+        import pillow_heif
+    except ImportError:
+        raise UserError("HEIC is read by a package of its own: pip install 'i2i-toolkit[heif]'", code=1) from None
+    pillow_heif.register_heif_opener()
+    return Image.open(file, formats=("HEIF",))
+
+
+def count_frames(source: str | Path | bytes) -> int:
+    """How many frames or pages a file holds; 1 where it is damaged, or no picture: what is wrong `read` says."""
+    try:
+        with opened(source if isinstance(source, bytes) else Path(source)) as image:
+            return len(shown(image))
+    except Exception:  # decoders of other projects: on bad bytes they raise whatever they like
+        return 1
+
+
+def shown(image: Image.Image) -> list[int]:
+    """Which of the pictures in a file are frames or pages: not the still that stands in for an animation, nor pages
+    that are other pages made smaller, nor the views and previews that cameras add. Moves `image` to another frame."""
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF", "TIFF"):
+        return [0]
+    with suppress(Exception):  # counting reads on, into bytes that may be damaged
+        count = told_by_gif(image) if image.format == "GIF" else 1
+        with suppress(Exception):
+            count = max(count, getattr(image, "n_frames", 1))
+        if image.format == "PNG" and image.info.get("default_image"):
+            return list(range(1, count)) if count > 2 else [0]
+        if image.format != "TIFF" or count == 1:
+            return list(range(count))
+        pages = []
+        for page in range(count):
+            image.seek(page)
+            if not int(getattr(image, "tag_v2", {}).get(254, 0)) & 5:  # TIFF 6.0: made smaller, or a mask
+                pages.append(page)
+        return pages or [0]
+    return [0]
+
+
+def told_by_gif(image: Image.Image) -> int:
+    """Whole frames of a GIF, and one more where it breaks off after them: Pillow then leaves out what is not whole."""
+    file: IO[bytes] = image.fp  # type: ignore[attr-defined]
+    here = file.tell()
+    file.seek(0)
+    gif = file.read()
+    file.seek(here)
+    at, frames = 13 + color_table(gif[10]), 0
+    while gif[at : at + 1] in (b"!", b","):  # GIF89a, 15: an extension, an image
+        picture = gif[at : at + 1] == b","
+        at += 2
+        if picture:
+            at += 9 + (color_table(gif[at + 7]) if at + 7 < len(gif) else 0)
+        while at < len(gif) and gif[at]:
+            at += 1 + gif[at]
+        if at >= len(gif):
+            return frames + 1 if frames else 1
+        at, frames = at + 1, frames + picture
+    return frames
+
+
+def color_table(flags: int) -> int:
+    """Bytes of a GIF's table of colours."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def sound(png: bytes) -> bool:
@@ -211,6 +318,7 @@ def from_pil(image: Image.Image, *, kind: str = "") -> Picture:
     notes: tuple[str, ...] = ()
     turn, exif = orientation(image), clean_exif(image)
     icc = image.info.get("icc_profile") or None
+    dpi, xmp = resolution(image, turn), descriptions(image)
     alpha = None
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         pixels, alpha, notes = wide_gray(image, kind)
@@ -232,7 +340,7 @@ def from_pil(image: Image.Image, *, kind: str = "") -> Picture:
             alpha = np.ascontiguousarray(values[..., -1])
     icc, more = fitting_profile(icc, pixels.ndim == 2)
     alpha = None if alpha is None else upright(alpha, turn)
-    return Picture(upright(pixels, turn), alpha, icc, exif, image.format or "PNG", notes + more)
+    return Picture(upright(pixels, turn), alpha, icc, exif, image.format or "PNG", notes + more, dpi, xmp)
 
 
 def wide_gray(image: Image.Image, kind: str) -> tuple[Array, Array | None, tuple[str, ...]]:
@@ -284,9 +392,21 @@ def clean_exif(image: Image.Image) -> bytes | None:
         return None
 
 
-def deepen(picture: Picture, data: bytes, *, premultiplied: bool, turn: int) -> Picture:
-    """`picture` with 16 bits where OpenCV reads the same picture as Pillow did in 8; else as it is, said."""
-    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+def resolution(image: Image.Image, turn: int) -> tuple[float, float] | None:
+    """Pixels per inch across and down of the upright picture."""
+    try:
+        across, down = (float(value) for value in image.info["dpi"])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not (1 <= across <= 100_000 and 1 <= down <= 100_000):
+        return None
+    return (down, across) if turn > 4 else (across, down)
+
+
+def deepen(picture: Picture, data: bytes, *, premultiplied: bool, turn: int, page: int | None = 0) -> Picture:
+    """`picture` with 16 bits where OpenCV reads the same picture as Pillow did in 8; else as it is, said. `page` is its
+    place in a file of several; None where OpenCV cannot go there."""
+    values = None if page is None else by_opencv(np.frombuffer(data, np.uint8), page)
     refused = replace(picture, notes=(*picture.notes, "its 16 bits could only be read as 8"))
     if values is None or values.dtype != np.uint16 or values.ndim != 3:
         return refused
@@ -296,8 +416,7 @@ def deepen(picture: Picture, data: bytes, *, premultiplied: bool, turn: int) -> 
     if data[:2] in (b"P3", b"P6") and (top := re.match(rb"P[36](?:\s|#[^\n]*\n)+(?:\d+\s+){2}(\d+)", data)):
         pixels = (pixels.astype(np.uint32) * 65_535 // int(top[1])).clip(0, 65_535).astype(np.uint16)
     if alpha is not None and premultiplied:
-        scaled = pixels.astype(np.uint64) * 65_535 // np.maximum(alpha, 1)[..., None]
-        pixels = scaled.clip(0, 65_535).astype(np.uint16)
+        pixels = unpremultiplied(pixels, alpha)
     if picture.pixels.ndim == 2:
         pixels = np.ascontiguousarray(pixels[..., 0])
     if picture.alpha is not None and alpha is None:
@@ -310,3 +429,11 @@ def deepen(picture: Picture, data: bytes, *, premultiplied: bool, turn: int) -> 
     if np.abs(as_depth(deep, np.uint8).astype(np.int16) - seen).max() > 1:
         return refused
     return replace(picture, pixels=pixels, alpha=alpha)
+
+
+def by_opencv(data: Array, page: int) -> Array | None:
+    """OpenCV's values of a picture or a page; None where it reads none."""
+    if page == 0:
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    done, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+    return pages[0] if done and len(pages) == 1 else None

@@ -5,21 +5,79 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import struct
-import zlib
-from contextlib import suppress
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-import cv2
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from i2i.errors import UserError
-from i2i.images.picture import FORMATS, PILLOW, Picture, as_depth, to_pil
+from i2i.images.encoders import Encoder, Png, Ppm, Tiff, Whole
+from i2i.images.picture import FORMATS, PILLOW, Array, Layout, Picture, as_depth
+from i2i.images.reading import Head
 
-__all__ = ["encode", "fitting_format", "save", "write"]
+__all__ = [
+    "Fitted",
+    "destination",
+    "encode",
+    "fit_layout",
+    "fit_rows",
+    "fitting_format",
+    "lacks",
+    "promise",
+    "save",
+    "sweep",
+    "whole_file",
+    "write",
+]
+
+EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+
+
+def lacks(format: str, width: int, height: int, *, alpha: bool = False, deep: bool = False) -> str:
+    """What `format` cannot hold of such a picture: "16 bits", "alpha", "sides beyond 16383 pixels"; "" if nothing."""
+    held = FORMATS[format]
+    if max(width, height) > held.side:
+        return f"sides beyond {held.side} pixels"
+    if width * height > held.area:
+        return f"more than {held.area / 1e6:.0f} million pixels"
+    if deep and not held.deep:
+        return "16 bits"
+    return "alpha" if alpha and not held.alpha else ""
+
+
+def promise(
+    head: Head, scale: float, format: str, *, asked: bool = False, size: tuple[int, int] | None = None
+) -> tuple[str, str]:
+    """The format that a result `scale` times as large as `head` will be written in, and a note where it must differ or
+    loses something: known before any pixel is decoded.
+
+    Args:
+        format: of the result's name, or asked for by the user.
+        asked: the user insists on it: alpha and 16 bits go, said; else a format that holds everything takes its place.
+        size: (width, height) of the result, where that is not `scale` times the input's.
+
+    Raises UserError (code 1) where the format asked for cannot hold the size, or no format can.
+    """
+    width, height = size or (round(head.width * scale), round(head.height * scale))
+    lacking = lacks(format, width, height, alpha=head.alpha, deep=head.deep)
+    if not lacking:
+        return format, ""
+    if not asked and not lacks("png", width, height):
+        return "png", f"{format} cannot hold {lacking}; it becomes png"
+    if too_large := lacks(format, width, height):
+        raise UserError(f"the result has {width}x{height} pixels, but {format} cannot hold {too_large}; "
+                        "take --format png or tiff", code=1)  # fmt: skip
+    lost = [what for what in ("16 bits" if head.deep and not FORMATS[format].deep else "",
+                              "alpha" if head.alpha and not FORMATS[format].alpha else "") if what]  # fmt: skip
+    return format, f"{format} cannot hold {' or '.join(lost)}; take --format png to keep {'them' if lost[1:] else 'it'}"
 
 
 def fitting_format(picture: Picture, wished: str | None = None) -> tuple[str, str]:
@@ -29,150 +87,136 @@ def fitting_format(picture: Picture, wished: str | None = None) -> tuple[str, st
     """
     own = PILLOW.get(picture.format, "")
     format = wished or own or "png"
-    held, lacks = FORMATS[format], ""
-    if picture.deep and not held.deep:
-        lacks = "16 bits"
-    elif picture.alpha is not None and not held.alpha:
-        lacks = "alpha"
-    elif max(picture.pixels.shape[:2]) > held.side:
-        lacks = f"sides beyond {held.side} pixels"
-    if lacks:
-        return "png", f"{format} cannot hold {lacks}; it became png"
+    height, width = picture.pixels.shape[:2]
+    if lacking := lacks(format, width, height, alpha=picture.alpha is not None, deep=picture.deep):
+        return "png", f"{format} cannot hold {lacking}; it became png"
     return format, "" if format == own else f"{picture.format.lower()} became {format}"
 
 
-def encode(picture: Picture, format: str, *, quality: int | None = None) -> tuple[bytes, tuple[str, ...]]:
+class Fitted:
+    """An encoder behind what makes rows and metadata fit it.
+
+    Attributes:
+        notes: what the format could not hold.
+    """
+
+    def __init__(
+        self, out: IO[bytes], layout: Layout, format: str, *, quality: int | None = None, keep_gps: bool = False
+    ) -> None:
+        """Raises UserError (code 1) where the format cannot hold the size."""
+        self.layout, self.notes = fit_layout(layout, format, keep_gps=keep_gps)
+        self.rows = 0
+        self.encoder = encoder(out, self.layout, format, 95 if quality is None else quality)
+
+    def write(self, rows: Array) -> None:
+        """The next rows, [rows,W] or [rows,W,C], uint8 or uint16, alpha last."""
+        self.encoder.write(fit_rows(rows, self.layout))
+        self.rows += len(rows)
+
+    def finish(self) -> None:
+        """Write what is still to be written."""
+        assert self.rows == self.layout.height, f"{self.rows} of {self.layout.height} rows came"
+        self.encoder.finish()
+
+
+def fit_layout(layout: Layout, format: str, *, keep_gps: bool) -> tuple[Layout, tuple[str, ...]]:
+    """The layout as a file of that format can have it, and notes on what it could not hold.
+
+    Raises UserError (code 1) where that is the size.
+    """
+    held = FORMATS[format]
+    notes = []
+    if too_large := lacks(format, layout.width, layout.height):
+        raise UserError(f"{format} cannot hold {too_large}; take --format png or tiff", code=1)
+    if layout.deep and not held.deep:
+        layout = replace(layout, deep=False)
+        notes.append(f"{format} holds 8 bits; 16 were rounded")
+    if layout.alpha and not held.alpha:
+        layout = replace(layout, channels=layout.channels - 1)
+        notes.append(f"{format} holds no alpha; it was dropped")
+    if format == "tiff" and layout.deep and layout.channels == 2:
+        layout = replace(layout, channels=4)  # Pillow reads no 16-bit gray with alpha
+    if format in ("bmp", "ppm", "jp2"):
+        if layout.icc or layout.exif:
+            notes.append(f"{format} holds no colour profile or EXIF; they were dropped")
+        return replace(layout, icc=None, exif=None, xmp=None), tuple(notes)
+    exif = fitted_exif(layout, keep_gps)
+    if exif and format == "jpeg" and len(exif) > 65_533:
+        exif = None
+        notes.append("its EXIF is too long for jpeg and was dropped")
+    return replace(layout, exif=exif), tuple(notes)
+
+
+def fit_rows(rows: Array, layout: Layout) -> Array:
+    """[rows,W] or [rows,W,C] => [rows,W,C] of the layout's channels and depth."""
+    rows = as_depth(rows if rows.ndim == 3 else rows[..., None], np.uint16 if layout.deep else np.uint8)
+    wanted, given = layout.channels, rows.shape[2]
+    if wanted == 4 and given == 2:
+        rows = rows[..., [0, 0, 0, 1]]
+    elif given == wanted + 1:
+        rows = rows[..., :wanted]
+    assert rows.shape[1:] == (layout.width, wanted), f"rows {rows.shape} for {layout}"
+    return rows
+
+
+def encoder(out: IO[bytes], layout: Layout, format: str, quality: int) -> Encoder:
+    """What writes `format`."""
+    if format in ("png", "tiff", "ppm"):
+        return {"png": Png, "tiff": Tiff, "ppm": Ppm}[format](out, layout)
+    return Whole(out, layout, format, quality)
+
+
+def fitted_exif(layout: Layout, keep_gps: bool) -> bytes | None:
+    """The EXIF with width and height put right where it tells them, and without the position unless that is kept."""
+    if layout.exif is None:
+        return None
+    exif = Image.Exif()
+    exif.load(layout.exif)
+    stale = {0xA002, 0xA003} & set(exif.get_ifd(EXIF_IFD))
+    if stale:
+        exif.get_ifd(EXIF_IFD).update({0xA002: layout.width, 0xA003: layout.height})
+    if GPS_IFD in exif and not keep_gps:
+        del exif[GPS_IFD]
+    elif not stale:
+        return layout.exif
+    return exif.tobytes() if len(exif) else None
+
+
+def encode(
+    picture: Picture, format: str, *, quality: int | None = None, keep_gps: bool = False
+) -> tuple[bytes, tuple[str, ...]]:
     """The bytes of a file, and notes on what the format could not hold.
 
     Args:
         format: a key of FORMATS.
         quality: 1 to 100 for jpeg, webp and avif (95 unless given); the others are lossless.
+        keep_gps: leave the position in the EXIF.
 
     Raises UserError (code 1) where the format cannot hold the picture's size.
     """
-    held = FORMATS[format]
-    notes = []
-    if max(picture.pixels.shape[:2]) > held.side:
-        raise UserError(f"{format} holds sides of at most {held.side} pixels; take --format png", code=1)
-    if picture.deep and not held.deep:
-        narrow = None if picture.alpha is None else as_depth(picture.alpha, np.uint8)
-        picture = replace(picture, pixels=as_depth(picture.pixels, np.uint8), alpha=narrow)
-        notes.append(f"{format} holds 8 bits; 16 were rounded")
-    if picture.alpha is not None and not held.alpha:
-        picture = replace(picture, alpha=None)
-        notes.append(f"{format} holds no alpha; it was dropped")
-    if format in ("bmp", "ppm", "jp2") and (picture.icc or picture.exif):
-        picture = replace(picture, icc=None, exif=None)
-        notes.append(f"{format} holds no colour profile or EXIF; they were dropped")
-    exif = fitted_exif(picture)
-    if exif and format == "jpeg" and len(exif) > 65_533:
-        exif = None
-        notes.append("its EXIF is too long for jpeg and was dropped")
-    if format == "tiff":
-        return as_tiff(picture, exif), tuple(notes)
-    if picture.deep or (format == "png" and (picture.alpha is None or picture.pixels.ndim == 3)):
-        return by_opencv(picture, format, exif), tuple(notes)
-    return by_pillow(picture, format, exif, 95 if quality is None else quality), tuple(notes)
-
-
-def fitted_exif(picture: Picture) -> bytes | None:
-    """The picture's EXIF with its width and height put right where it tells them."""
-    if picture.exif is None:
-        return None
-    exif = Image.Exif()
-    exif.load(picture.exif)
-    inner = exif.get_ifd(0x8769)
-    if 0xA002 not in inner and 0xA003 not in inner:
-        return picture.exif
-    inner[0xA003], inner[0xA002] = picture.pixels.shape[:2]
-    return exif.tobytes()
-
-
-def by_opencv(picture: Picture, format: str, exif: bytes | None) -> bytes:
-    """PNG (7 times faster than Pillow's at like size; leave its level alone, a given one is slower) and 16-bit PPM."""
-    if picture.alpha is not None:
-        color = picture.pixels if picture.pixels.ndim == 3 else cv2.cvtColor(picture.pixels, cv2.COLOR_GRAY2RGB)
-        values = np.dstack([color[..., ::-1], picture.alpha])
-    else:
-        values = picture.pixels
-        if values.ndim == 3:
-            values = cv2.cvtColor(np.ascontiguousarray(values), cv2.COLOR_RGB2BGR)
-    name = "pgm" if format == "ppm" and values.ndim == 2 else format
-    done, data = cv2.imencode("." + name, np.ascontiguousarray(values))
-    assert done
-    if format != "png":
-        return data.tobytes()
-    extra = b""
-    if picture.icc:
-        extra += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(picture.icc))
-    if exif:
-        extra += chunk(b"eXIf", exif.removeprefix(b"Exif\0\0"))
-    if not extra:
-        return data.tobytes()
-    plain = data.tobytes()
-    return plain[:33] + extra + plain[33:]  # 8 bytes of signature, 25 of IHDR
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    """One chunk of a PNG."""
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def by_pillow(picture: Picture, format: str, exif: bytes | None, quality: int) -> bytes:
-    """8-bit files of every kind."""
-    options: dict[str, Any] = {}
-    if format in ("jpeg", "webp", "avif"):
-        options["quality"] = quality
-    if format == "jpeg":
-        options["subsampling"] = 0 if quality >= 90 else 2
-    if picture.icc:
-        options["icc_profile"] = picture.icc
-    if exif:
-        options["exif"] = exif
     out = io.BytesIO()
-    to_pil(picture).save(out, "JPEG2000" if format == "jp2" else format.upper(), **options)
-    return out.getvalue()
+    file = Fitted(out, picture.layout, format, quality=quality, keep_gps=keep_gps)
+    file.write(picture.values)
+    file.finish()
+    return out.getvalue(), file.notes
 
 
-def as_tiff(picture: Picture, exif: bytes | None) -> bytes:
-    """A TIFF of one deflated strip, with profile and EXIF; for 16 bits neither Pillow nor OpenCV writes all of that."""
-    values = picture.pixels if picture.pixels.ndim == 3 else picture.pixels[..., None]
-    if picture.alpha is not None:
-        if picture.deep:
-            values = np.broadcast_to(values, (*values.shape[:2], 3))  # Pillow reads no 16-bit gray with alpha
-        values = np.dstack([values, picture.alpha])
-    colors = values.shape[2] - (picture.alpha is not None)
-    steps = values.copy()
-    steps[:, 1:] -= values[:, :-1]  # predictor 2: differences along the row, wrapping around
-    strip = zlib.compress(steps.astype(steps.dtype.newbyteorder("<")).tobytes(), 3)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(ifh=b"II\x2a\0\0\0\0\0")
-    if exif:
-        kept = Image.Exif()
-        kept.load(exif)
-        for tag in kept:
-            tags[tag] = kept.get_ifd(tag) if tag in (0x8769, 0x8825) else kept[tag]
-    height, width, channels = values.shape
-    tags[256], tags[257], tags[258] = width, height, (8 * values.itemsize,) * channels
-    tags[259], tags[262], tags[317] = 8, 2 if colors == 3 else 1, 2  # deflate; RGB or black is zero; predictor
-    tags[273], tags[277], tags[278], tags[279] = 0, channels, height, len(strip)  # 273: counted from the tags' end
-    tags[284] = 1  # channels interleaved
-    if picture.alpha is not None:
-        tags[338] = (2,)  # alpha, not multiplied in
-    if picture.icc:
-        tags.tagtype[34675] = 7
-        tags[34675] = picture.icc
-    return b"II\x2a\0" + struct.pack("<I", 8) + tags.tobytes(8) + strip
+HOST = hashlib.blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
+PART = re.compile(rf"\.[0-9a-f]{{16}}\.{HOST}-(\d+)\.part")
 
 
-def save(data: bytes, path: Path) -> None:
-    """Write `data` under a temporary name in the same folder and rename it: `path` is whole or is not there.
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be written under a temporary name in the same folder and renamed: `path` is whole or is not there.
 
     Raises OSError; the temporary file is gone then.
     """
     # not the name itself: where that is as long as names may be, nothing longer can be written
-    part = path.with_name(f".{hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()}.{os.getpid()}.part")
+    name = hashlib.blake2b(os.fsencode(path.name), digest_size=8).hexdigest()
+    part = path.with_name(f".{name}.{HOST}-{os.getpid()}.part")
     try:
-        part.write_bytes(data)
+        with part.open("w+b") as out:
+            yield out
         os.replace(part, path)
     except BaseException:  # an interrupt too must leave nothing behind
         with suppress(OSError):
@@ -180,14 +224,55 @@ def save(data: bytes, path: Path) -> None:
         raise
 
 
-def write(picture: Picture, path: str | Path, *, format: str | None = None,
-          quality: int | None = None) -> tuple[str, ...]:  # fmt: skip
+@contextmanager
+def destination(target: str | Path | IO[bytes]) -> Iterator[IO[bytes]]:
+    """`whole_file` of a path; for a stream, such as standard output, a file that is handed on when it is whole."""
+    if isinstance(target, str | Path):
+        with whole_file(Path(target)) as out:
+            yield out
+        return
+    with tempfile.TemporaryFile() as out:
+        yield out
+        out.seek(0)
+        shutil.copyfileobj(out, target, 1 << 20)
+        target.flush()
+
+
+def sweep(folders: Iterable[Path]) -> None:
+    """Remove what processes of this machine that were killed have left of files half written, right in `folders`."""
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                found = PART.fullmatch(entry.name)
+                if found and not runs(int(found[1])):
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+
+
+def runs(process: int) -> bool:
+    """Whether there is another process of that number."""
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return process != os.getpid()
+
+
+def save(data: bytes, path: Path) -> None:
+    """Write `data` whole or not at all. Raises OSError."""
+    with whole_file(path) as out:
+        out.write(data)
+
+
+def write(
+    picture: Picture, path: str | Path, *, format: str | None = None, quality: int | None = None, keep_gps: bool = False
+) -> tuple[str, ...]:
     """Write `picture` whole or not at all; the format is the suffix's unless given. Returns notes on what was lost."""
     path = Path(path)
     if format is None:
         format = next((name for name, held in FORMATS.items() if path.suffix.lower() in held.suffixes), None)
         if format is None:
             raise UserError(f"{path}: no format is known by that ending; take one of {', '.join(FORMATS)}")
-    data, notes = encode(picture, format, quality=quality)
+    data, notes = encode(picture, format, quality=quality, keep_gps=keep_gps)
     save(data, path)
     return notes

@@ -15,7 +15,8 @@ Deviations:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Literal, NamedTuple, final
 
 import torch
@@ -25,21 +26,22 @@ from torch.nn import functional as F
 from i2i.data.bicubic import Edges, reduce
 from i2i.errors import UserError
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
+from i2i.host import seeded
 from i2i.layers import Norm, Residual, StoredBatchNorm, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.typed import Range
 
-__all__ = ["ADAM", "SRGAN", "SRDiscriminator", "SRResNet"]
+__all__ = ["ADAM", "SRGAN", "MSRResNet", "SRDiscriminator", "SRResNet"]
 
 ADAM = Spec("torch.optim:Adam", {"lr": 1e-4, "betas": [0.9, 0.999]})  # Sec. 3.2
 
 Scale = Literal[2, 3, 4, 8]
 
 
-def block(width: int, norm: Norm | None, bias: bool) -> Residual:
+def block(width: int, norm: Norm | None, bias: bool, activation: nn.Module) -> Residual:
     """x + two convolutions of it (Gross and Wilber 2016): no activation after the sum."""
-    return Residual(*convolution(width, norm, bias), nn.PReLU(), *convolution(width, norm, bias))
+    return Residual(*convolution(width, norm, bias), activation, *convolution(width, norm, bias))
 
 
 def convolution(width: int, norm: Norm | None, bias: bool) -> list[nn.Module]:
@@ -56,9 +58,13 @@ class SRResNet(nn.Module):
         width, blocks: of the trunk.
         norm: the layer after each convolution of the trunk but the first; None leaves it out, as EDSR does (Lim et al.
             2017, arXiv:1707.02921).
-        bias: whether convolutions before a norm have a bias (the others always have).
+        bias: whether convolutions before a norm have a bias.
+        outer_bias: whether the others have one.
+        slope: of a LeakyReLU in the place of each PReLU; None keeps them.
         residual: draw what the picture differs by from its bicubic enlargement (Kim et al. 2016, arXiv:1511.04587);
             the paper draws the picture.
+        bounded: whether a tanh ends it.
+        span: the values that mean black and white in what it draws.
     """
 
     def __init__(
@@ -71,44 +77,108 @@ class SRResNet(nn.Module):
         blocks: int = 16,
         norm: Norm | None = StoredBatchNorm,
         bias: bool = True,
+        outer_bias: bool = True,
+        slope: float | None = None,
         residual: bool = False,
+        bounded: bool = False,
+        span: tuple[float, float] = (-1.0, 1.0),  # Sec. 3.2
     ) -> None:
         super().__init__()
         if scale not in (2, 3, 4, 8):
             raise ValueError(f"SRResNet enlarges 2, 3, 4 or 8 times, not {scale}")
         if residual and inputs != outputs:
             raise ValueError(f"a residual needs as many channels out ({outputs}) as in ({inputs})")
-        self.scale, self.inputs, self.outputs, self.blocks, self.residual = scale, inputs, outputs, blocks, residual
-        self.steps = [3] if scale == 3 else [2] * int(math.log2(scale))
-        self.first = nn.Sequential(nn.Conv2d(inputs, width, 9, 1, 4), nn.PReLU())
-        within = [block(width, norm, bias) for _ in range(blocks)]
+        self.scale, self.inputs, self.outputs, self.blocks = scale, inputs, outputs, blocks
+        self.residual, self.span = residual, span
+        self.sizes = [3] if scale == 3 else [2] * int(math.log2(scale))
+
+        def activation() -> nn.Module:
+            return nn.PReLU() if slope is None else nn.LeakyReLU(slope)
+
+        self.first = nn.Sequential(nn.Conv2d(inputs, width, 9, 1, 4, bias=outer_bias), activation())
+        within = [block(width, norm, bias, activation()) for _ in range(blocks)]
         self.trunk = Residual(*within, *convolution(width, norm, bias))
         enlarge: list[nn.Module] = []
-        for step in self.steps:
-            enlarge += [nn.Conv2d(width, width * step**2, 3, 1, 1), nn.PixelShuffle(step), nn.PReLU()]
+        for size in self.sizes:
+            larger = nn.Conv2d(width, width * size**2, 3, 1, 1, bias=outer_bias)
+            enlarge += [larger, nn.PixelShuffle(size), activation()]
         self.enlarge = nn.Sequential(*enlarge)
-        self.last = nn.Conv2d(width, outputs, 9, 1, 4)
+        self.last = nn.Conv2d(width, outputs, 9, 1, 4, bias=outer_bias)
+        self.bound = nn.Tanh() if bounded else nn.Identity()
 
     def forward(self, small: Tensor) -> Tensor:
-        """small: [N,inputs,H,W] in [0,1] => [N,outputs,scale*H,scale*W], trained towards [-1,1] and not bounded."""
+        """small: [N,inputs,H,W] in [0,1] => [N,outputs,scale*H,scale*W], meant to be in `span`."""
         large = self.last(self.enlarge(self.trunk(self.first(small))))
         if self.residual:
-            large = large + (2 * F.interpolate(small, scale_factor=self.scale, mode="bicubic") - 1)
-        return large
+            low, high = self.span
+            large = large + ((high - low) * F.interpolate(small, scale_factor=self.scale, mode="bicubic") + low)
+        return self.bound(large)
 
     def card(self) -> Card:
         """What the engine must know; the halo is how far, in input pixels, an output pixel sees."""
-        size, reach = 1, 4.0 + 2 * self.blocks + 1
-        for step in self.steps:
-            reach, size = reach + 1 / size, size * step
         return Card(
             scale=self.scale,
             channels=(self.inputs, self.outputs),
-            value_range=((0.0, 1.0), (-1.0, 1.0)),  # Sec. 3.2
+            value_range=((0.0, 1.0), self.span),
             tiling="exact",
-            halo=math.ceil(reach + 4 / size),
+            halo=math.ceil(4 + 2 * self.blocks + 1 + behind(self.sizes, 4)),
             modes=modes(self),
             mode=modes(self)[0],
+        )
+
+
+def behind(sizes: Sequence[int], last: int) -> float:
+    """How far, in input pixels, convolutions of 3 see that each enlarge by one of `sizes`, and one after them that sees
+    `last` pixels to each side."""
+    reach, size = 0.0, 1
+    for step in sizes:
+        reach, size = reach + 1 / size, size * step
+    return reach + last / size
+
+
+class MSRResNet(nn.Module):
+    """The "modified SRResNet" of BasicSR and mmsr, which ESRGAN's authors compare with: no norms, no residual around
+    the trunk, convolutions of 3, and drawn on top of the bilinear enlargement.
+
+    Args:
+        scale: output size / input size.
+        inputs, outputs: channels.
+        width, blocks: of the trunk.
+    """
+
+    def __init__(
+        self, scale: Literal[2, 3, 4] = 4, *, inputs: int = 3, outputs: int = 3, width: int = 64, blocks: int = 16
+    ) -> None:
+        super().__init__()
+        if scale not in (2, 3, 4):
+            raise ValueError(f"MSRResNet enlarges 2, 3 or 4 times, not {scale}")
+        if inputs not in (1, outputs):
+            raise ValueError(f"{outputs} channels cannot be drawn on top of {inputs}")
+        self.scale, self.inputs, self.outputs, self.blocks = scale, inputs, outputs, blocks
+        self.sizes = [2, 2] if scale == 4 else [scale]
+        self.first = nn.Sequential(nn.Conv2d(inputs, width, 3, 1, 1), nn.LeakyReLU(0.1))
+        self.trunk = nn.Sequential(*(block(width, None, True, nn.ReLU()) for _ in range(blocks)))
+        enlarge: list[nn.Module] = []
+        for size in self.sizes:
+            enlarge += [nn.Conv2d(width, width * size**2, 3, 1, 1), nn.PixelShuffle(size), nn.LeakyReLU(0.1)]
+        self.enlarge = nn.Sequential(*enlarge)
+        self.last = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.1), nn.Conv2d(width, outputs, 3, 1, 1)
+        )
+
+    def forward(self, small: Tensor) -> Tensor:
+        """small: [N,inputs,H,W] in [0,1] => [N,outputs,scale*H,scale*W], meant to be in [0,1]."""
+        below = F.interpolate(small, scale_factor=self.scale, mode="bilinear")
+        return self.last(self.enlarge(self.trunk(self.first(small)))) + below
+
+    def card(self) -> Card:
+        """What the engine must know; the halo is how far, in input pixels, an output pixel sees."""
+        return Card(
+            scale=self.scale,
+            channels=(self.inputs, self.outputs),
+            value_range=((0.0, 1.0), (0.0, 1.0)),
+            tiling="exact",
+            halo=math.ceil(1 + 2 * self.blocks + behind(self.sizes, 2)),
         )
 
 
@@ -181,6 +251,9 @@ def begin(network: nn.Module, start: str) -> None:
         raise UserError(f"{start} holds another network than the recipe's generator; name a fitting one") from error
 
 
+Degrade = Callable[[Tensor, int], Tensor]
+"""(large pictures [N,C,H,W] in [-1,1], scale) -> small ones in [0,1]; may draw from the global generators."""
+
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(drawn, wanted), [N,C,H,W] in [-1,1] -> a scalar."""
 
@@ -205,6 +278,7 @@ class SRGAN(Game):
         optimizer: Spec of an optimizer, its learning rate the peak.
         average: half-life of the averaged generator in images; None keeps the last weights.
         edges: what the reduction to small pictures sees beyond the border; see `i2i.data.bicubic`.
+        degrade: what makes the small pictures instead, such as `i2i.data.degrade:SecondOrder`.
     """
 
     Batch = Picture
@@ -225,12 +299,14 @@ class SRGAN(Game):
         optimizer: Spec = ADAM,
         average: HalfLife | None = None,
         edges: Edges = "replicate",
+        degrade: Degrade | None = None,
     ) -> None:
         if discriminator is not None and pixels is None:
             raise ValueError("with a discriminator, say how many images the first stage has, as 'pixels'")
         if discriminator is not None and content is None and not matching and not pixel:
             raise ValueError("the second stage needs a content, matching or pixel loss beside the adversarial one")
-        self.pixels, self.distance, self.edges, self.rule = pixels, distance, edges, rule
+        self.pixels, self.distance, self.rule = pixels, distance, rule
+        self.smaller = degrade or partial(reduce, edges=edges)
         self.matching, self.pixel, self.adversarial, self.spec = matching, pixel, adversarial, generator
         self.a2b: SRResNet = generator.build()
         if start is not None:
@@ -258,7 +334,7 @@ class SRGAN(Game):
 
     def draw(self, batch: Picture) -> Tensor:
         """The large pictures as the generator draws them from small ones."""
-        return self.a2b(reduce(batch.hr, self.a2b.scale, edges=self.edges).to(batch.hr.dtype))
+        return self.a2b(self.smaller(batch.hr, self.a2b.scale).to(batch.hr.dtype))
 
     def pixel_loss(self, batch: Picture, made: Made) -> dict[str, Tensor]:
         return {"pixel": self.distance(wide(self.draw(batch)), batch.hr)}  # Eq. 4
@@ -290,6 +366,7 @@ class SRGAN(Game):
         return {"a2b": Export(self.a2b, self.spec, self.a2b.card())}
 
     def preview(self, batch: Picture, networks: Mapping[str, nn.Module]) -> list[Tensor]:
-        small = reduce(batch.hr, self.a2b.scale, edges=self.edges)
+        with seeded(0):
+            small = self.smaller(batch.hr, self.a2b.scale)
         enlarged = 2 * F.interpolate(small, scale_factor=self.a2b.scale, mode="bicubic").clamp(0, 1) - 1
         return [enlarged, networks["a2b"](small), batch.hr]

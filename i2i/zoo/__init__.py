@@ -28,7 +28,10 @@ ALLOWED = frozenset(
     {
         "i2i.translation.pix2pix:UnetGenerator",
         "i2i.translation.cyclegan:ResnetGenerator",
+        "i2i.translation.srgan:MSRResNet",
         "i2i.translation.srgan:SRResNet",
+        "i2i.translation.esrgan:RRDBNet",
+        "i2i.zoo.foreign:Foreign",
         "i2i.layers:BatchNorm",
         "i2i.layers:InstanceNorm",
         "i2i.layers:StoredBatchNorm",
@@ -117,7 +120,7 @@ HUB = {  # set before huggingface_hub is imported: no reports, no remarks, and p
 def _from_hub(address: str, say: Say | None) -> Path:
     """The file of a Hugging Face repository: the newest where the hub answers, else the one of its cache."""
     parts = address.split("/")
-    if len(parts) < 2 or not all(parts):
+    if len(parts) < 2 or {"", ".", ".."} & set(parts):
         raise UserError(f"'hf://{address}' is no address; write hf://user/repository or hf://user/repository/file")
     repository, name = "/".join(parts[:2]), "/".join(parts[2:]) or "generator.safetensors"
     if not name.endswith(".safetensors"):

@@ -2,6 +2,8 @@
 
 The ResNets and U-Nets of pytorch-CycleGAN-and-pix2pix (Zhu et al. 2017, Isola et al. 2017), of any width, depth and
 number of channels, with instance or batch norm; and CUT's ResNet (Park et al. 2020), antialiased both ways or one way.
+For super-resolution the RRDBNet of ESRGAN, Real-ESRGAN and BSRGAN under its old and new names, BasicSR's MSRResNet, and
+the SRResNet of the PyTorch repositories that are well known for it (`i2i.zoo.enlargers`).
 
 What leaves no trace is taken as those programs' options have it: blocks padded by reflection (replication would look
 the same, but no option asks for it), dropout in a U-Net (it would look the same without, and matters in the mode
@@ -11,53 +13,21 @@ the same, but no option asks for it), dropout in a U-Net (it would look the same
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from i2i.errors import UserError
 from i2i.spec import Spec
 from i2i.translation.cut import AntialiasedResnet, BlurDown, BlurUp
 from i2i.translation.cyclegan import ResnetGenerator
 from i2i.translation.pix2pix import UnetGenerator
-from i2i.zoo import LARGEST
+from i2i.zoo.enlargers import msrresnet, rrdb, srresnet
+from i2i.zoo.named import Layout, Names, Tensors, plausible, shape_of
 
 __all__ = ["Layout", "load", "recognise"]
-
-Tensors = Mapping[str, Tensor]
-
-
-class Names(NamedTuple):
-    """How the tensors of a network are called in the file.
-
-    Attributes:
-        tensors: our name -> theirs.
-        filters: their name -> what this fixed filter must be.
-    """
-
-    tensors: dict[str, str]
-    filters: dict[str, Tensor]
-
-
-class Layout(NamedTuple):
-    """What was recognised.
-
-    Attributes:
-        name: as the programs' options call it, such as "resnet_9blocks".
-        words: the same for people, with width, channels and norm.
-        spec: of our network.
-        names: (our network) -> how its tensors are called in the file.
-        said: what had to be guessed or left out.
-    """
-
-    name: str
-    words: str
-    spec: Spec
-    names: Callable[[Any], Names]
-    said: tuple[str, ...] = ()
 
 
 def recognise(tensors: Tensors, path: Path) -> tuple[Layout, Tensors]:
@@ -67,7 +37,7 @@ def recognise(tensors: Tensors, path: Path) -> tuple[Layout, Tensors]:
     """
     given = tensors
     while True:
-        for known in (resnet, unet):
+        for known in (resnet, unet, rrdb, msrresnet, srresnet):
             if (found := known(tensors)) is not None:
                 return found, tensors
         firsts = {key.partition(".")[0] for key in tensors}
@@ -79,7 +49,8 @@ def recognise(tensors: Tensors, path: Path) -> tuple[Layout, Tensors]:
     some = ", ".join(f"'{key}' {list(value.shape)}" for key, value in list(given.items())[:3])
     raise UserError(
         f"{path} is no generator known here: its {len(tensors)} tensors begin with {some}; known are the ResNets and "
-        "U-Nets of CycleGAN and pix2pix, and CUT's ResNet"
+        "U-Nets of CycleGAN and pix2pix, CUT's ResNet, ESRGAN's RRDBNet, SRResNet and MSRResNet; --via spandrel knows "
+        "others"
     )
 
 
@@ -264,16 +235,6 @@ def unet_names(network: UnetGenerator) -> Names:
     return Names(found, {})
 
 
-def shape_of(tensors: Tensors, key: str, axis: int, *, but: int = 3) -> int:
-    """The size of a tensor along an axis; `but` where it is missing or not of a convolution."""
-    return tensors[key].shape[axis] if key in tensors and tensors[key].ndim == 4 else but
-
-
-def plausible(*sizes: int) -> bool:
-    """Whether a network can have these numbers of channels, filters and layers."""
-    return all(1 <= size <= LARGEST for size in sizes)
-
-
 # --- what is no generator, or none that is known
 
 
@@ -289,8 +250,6 @@ def other(tensors: Tensors) -> str:
         return f"is a StyleGAN2 discriminator: {JUDGES}"
     if any(key.startswith("encoder.convs.") for key in keys) and any(key.startswith("decoder.convs.") for key in keys):
         return "is CUT's generator of StyleGAN2's type (--netG stylegan2), which i2i has no network for"
-    if "conv_first.weight" in tensors or any(".RDB1." in key for key in keys):
-        return "is ESRGAN's generator (RRDBNet), which i2i has no network for yet"
     if kernels and scores and all(shape[2:] in ((4, 4), (1, 1)) for shape in kernels):
         kind = "a pixel discriminator" if kernels[0][2] == 1 else "a patch discriminator"
         return f"is {kind}{f' of {scores} scales' if scores > 1 else ''}: {JUDGES}"

@@ -10,6 +10,7 @@ taken: the zip archive, which is mapped and not read, and the one before PyTorch
 from __future__ import annotations
 
 import io
+import pickle
 import pickletools
 import re
 import struct
@@ -30,7 +31,7 @@ __all__ = ["Checkpoint", "read_checkpoint"]
 
 OLD_MAGIC = bytes.fromhex("8a0a6cfc9c46f9206aa850192e")  # the first pickle of the format before 1.6, without protocol
 OLD_LIMIT = 2 * 10**9  # bytes of a file of that format, which has to be read whole
-PICKLE_LIMIT = 8 << 20  # bytes that describe the tensors of one file; a generator's are some ten thousand
+PICKLE_LIMIT = 8 << 20  # bytes of a file that are no tensors but describe them; a generator's are some ten thousand
 DIRECTORY_LIMIT = 16 << 20  # bytes of a zip archive's list of contents
 
 TENSORS = re.compile(
@@ -105,10 +106,17 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path} {what}") from None
     if described.strange:
         raise UserError(f"{path} {described.refusal()}")
+    if path.suffix == ".safetensors":  # torch.load goes by the name, too
+        raise UserError(f"{path} is a pickled checkpoint under another kind's name; rename it to {path.stem}.pth")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of protocols and storages; what goes wrong is said below
             held = torch.load(str(path), map_location="cpu", weights_only=True, mmap=start.startswith(b"PK"))
+    except pickle.UnpicklingError:  # its own words advise to read it without care
+        raise UserError(
+            f"{path} is refused by torch.load(weights_only=True), and nothing in it was run: it holds more than "
+            f"tensors, or was pickled by another protocol than torch.save's own, 2; {AGAIN}"
+        ) from None
     except Exception as error:  # a damaged file can raise anything; for the user it is one thing
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         if isinstance(error, MemoryError) or "allocate memory" in reason:
@@ -201,10 +209,10 @@ def in_old_file(file: IO[bytes], size: int, path: Path) -> Described:
     file.seek(0)
     head = io.BytesIO(file.read(PICKLE_LIMIT))
     try:
-        parts = [opcodes(head) for _ in range(4)]
+        parts = [opcodes(head) for _ in range(5)]  # the fifth lists the tensors' memory
     except ValueError:
         raise UserError(f"{path} is a checkpoint cut short or damaged; fetch or save it again") from None
-    return Described([name for part in parts for name in part.globals], parts[-1].texts)
+    return Described([name for part in parts for name in part.globals], parts[3].texts)
 
 
 class Sparing(io.BufferedIOBase):
@@ -241,10 +249,11 @@ def in_archive(file: IO[bytes], path: Path) -> Described:
                 raise UserError(f"{path} is a checkpoint that was packed anew, compressed; fetch or save it again")
             if sum(entry.file_size for entry in entries) > size:
                 raise UserError(f"{path} is damaged: what it lists is larger than the file; fetch or save it again")
-            if pickles[0].file_size > PICKLE_LIMIT:
+            describing = sum(one.file_size for one in entries if not re.fullmatch(r"[^/]+/data/\d+", one.filename))
+            if describing > PICKLE_LIMIT:  # torch.load reads such entries whole, several times over
                 raise UserError(
-                    f"{path} describes its contents in {pickles[0].file_size / 1e6:.0f} MB, which no network's tensors "
-                    f"need; {AGAIN}"
+                    f"{path} describes its contents in {describing / 1e6:.0f} MB, which no network's tensors need; "
+                    f"{AGAIN}"
                 )
             return opcodes(io.BytesIO(archive.read(pickles[0])))
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, struct.error) as error:

@@ -240,10 +240,12 @@ def _fetch(model: Published, path: Path, say: Say | None) -> tuple[Downloaded, s
         return download(model.address, path, sha256=sha256, size=size, say=say), model.address
     except DownloadError as error:
         raise UserError(
-            f"{model.name} is not in {path.parent} and cannot be fetched: {error}; a copy of it from elsewhere is put "
-            f"there by `i2i models add {model.file} --as {model.name}`",
-            code=1,
+            f"{model.name} is not in {path.parent} and cannot be fetched: {error}; {_elsewhere(model)}", code=1
         ) from None
+
+
+def _elsewhere(model: Published) -> str:
+    return f"a copy of it from elsewhere is put there by `i2i models add {model.file} --as {model.name}`"
 
 
 def _refuse_another(model: Published, sha256: str, source: str) -> None:
@@ -267,7 +269,10 @@ def _keep(model: Published, original: Downloaded, source: str, say: Say | None) 
     try:
         made = convert(original.path, layout=model.layout)
     except UserError as error:  # names what was fetched by its address: the file is gone when this is read
-        raise UserError(str(error).replace(str(original.path), source), code=1) from None
+        said = str(error).replace(str(original.path), source)
+        if source != str(original.path):  # its advice is for one who has the file
+            said = f"{said.rpartition('; ')[0] or said}; {_elsewhere(model)}"
+        raise UserError(said, code=1) from None
     if say is not None:
         say(f"{model.name}: {'; '.join(made.said)}")
     before, seen = record(model.name), _today()
@@ -300,6 +305,8 @@ def _layout(network: Any) -> str:
             return f"resnet_{network.blocks}blocks"
         case "UnetGenerator":
             return f"unet_{2**network.depth}"
+        case "RRDBNet":
+            return f"rrdb_{network.blocks}blocks_x{network.scale}"
         case kind:
             return kind
 

@@ -295,7 +295,8 @@ OTHERS: dict[str, tuple[dict[str, Tensor], str]] = {
                   "is CUT's generator of StyleGAN2's type"),
     "stylegan2 judge": ({"convs.0.0.weight": torch.zeros(8, 3, 1, 1), "final_linear.0.weight": torch.zeros(1, 8)},
                         "is a StyleGAN2 discriminator"),
-    "esrgan": ({"conv_first.weight": torch.zeros(64, 3, 3, 3)}, "is ESRGAN's generator"),
+    "some enlarger": ({"conv_first.weight": torch.zeros(64, 3, 3, 3), "body.0.weight": torch.zeros(3)},
+                      "is no generator known here: its 2 tensors begin with 'conv_first.weight' [64, 3, 3, 3]"),
     "classifier": ({"conv1.weight": torch.zeros(64, 3, 7, 7), "fc.bias": torch.zeros(10)},
                    "is no generator known here: its 2 tensors begin with 'conv1.weight' [64, 3, 7, 7]"),
 }  # fmt: skip
@@ -408,6 +409,7 @@ def test_what_fails_leaves_nothing(here: Path, capsys: pytest.CaptureFixture[str
     for arguments, said in (
         (["nothing.pth"], "there is no file nothing.pth"),
         ([here], "is a folder; name a file in it"),
+        (["."], ". is a folder; name a file in it"),
         ([path, "--as", "unet_256"], "is no unet_256"),
         ([path, "--as", "cyclegan/horse2zebra"], "is no resnet_9blocks"),
         ([path, "--as", "cyclegan/horse2zibra"], "did you mean 'cyclegan/horse2zebra'?"),

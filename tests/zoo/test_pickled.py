@@ -122,6 +122,28 @@ def test_a_name_hidden_from_the_first_look_is_refused_by_the_second(tmp_path: Pa
     assert not executed.exists()
 
 
+@pytest.mark.parametrize("place", range(5))
+def test_every_pickle_of_the_old_format_is_read(place: int, tmp_path: Path) -> None:
+    path, executed = write(tmp_path / "x.pth", {}, OLD), tmp_path / "executed"
+    parts = [part + b"." for part in path.read_bytes().split(b".")[:5]]
+    parts[place] = pickle.dumps(Bomb(executed), 2)
+    path.write_bytes(b"".join(parts))
+    assert "loading it would call 'posix.system'" in refusal(path)
+    assert not executed.exists()
+
+
+@pytest.mark.parametrize("new", [NEW, OLD])
+def test_another_protocol_is_named_without_advice_to_be_careless(new: bool, tmp_path: Path) -> None:
+    said = refusal(write(tmp_path / "x.pth", {"a": torch.zeros(1)}, new, pickle_protocol=4))
+    assert "was pickled by another protocol than torch.save's own, 2" in said
+    assert "False" not in said
+
+
+def test_a_checkpoint_under_a_generators_name_is_told_its_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.safetensors", {"a": torch.zeros(1)})
+    assert "rename it to x.pth" in refusal(path)
+
+
 @pytest.mark.parametrize("new", [NEW, OLD])
 def test_more_than_tensors_is_named(new: bool, tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth", {"netG": {"a": torch.zeros(2)}, "args": argparse.Namespace(lr=0.1)}, new)
@@ -277,13 +299,13 @@ def sparse(path: Path, start: bytes, end: bytes = b"") -> Path:
     return path
 
 
-def large_checkpoint(path: Path) -> Path:
-    """A zip archive, as torch.save writes it, of one tensor of nearly 3 GB."""
+def large_checkpoint(path: Path, last: str = "archive/data/0") -> Path:
+    """A zip archive, as torch.save writes it, of one tensor of nearly 3 GB; or with another entry of that size."""
     count = (GIGABYTES - 4096) // 4
     named = b"\x80\x02}X\x04\x00\x00\x00hugectorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\n"
     named += b"FloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuJ" + struct.pack("<i", count) + b"tQK\x00J"
     named += struct.pack("<i", count) + b"\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRs."
-    small = archive(**{"archive/data.pkl": named, "archive/version": b"3\n", "archive/data/0": b""})
+    small = archive(**{"archive/data.pkl": named, "archive/version": b"3\n"} | {last: b""})
     directory = small.index(b"PK\x01\x02")
     at = small.rindex(b"PK\x01\x02")  # of the last entry, whose size is made 3 GB
     listed = bytearray(small[directory:])
@@ -301,6 +323,8 @@ def test_three_gigabytes_fail_before_they_fill_the_memory(tmp_path: Path) -> Non
     old = write(tmp_path / "small.pth", {"a": torch.zeros(3)}, OLD).read_bytes()
     files = {
         large_checkpoint(tmp_path / "zip.pth"): "is no generator known here: its 1 tensors begin with 'huge'",
+        large_checkpoint(tmp_path / "version.pth", "archive/version"): "describes its contents in 3000 MB",
+        large_checkpoint(tmp_path / "order.pth", "archive/byteorder"): "describes its contents in 3000 MB",
         sparse(tmp_path / "zeros.pth", b""): "is no checkpoint of PyTorch",
         sparse(tmp_path / "old.pth", old): "has 3.0 GB in the format before PyTorch 1.6",
         sparse(tmp_path / "cut.pth", b"PK\x03\x04"): "cut short or damaged",

@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from originals import Original, rrdb
 from PIL import Image
 from sites import Handler, Site, in_turn, site
 from torch import Tensor
@@ -34,6 +35,8 @@ from i2i.cli.models import models
 from i2i.errors import UserError
 from i2i.spec import Spec
 from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.esrgan import RRDBNet
+from i2i.zoo.convert import LAYOUTS
 from i2i.zoo.published import Published, home, published, record, remove
 
 HORSE = "cyclegan/horse2zebra"
@@ -149,7 +152,7 @@ def test_the_models_of_the_download_scripts_are_known() -> None:
         assert model.a and model.b and model.data and model.terms and model.paper.startswith("https://arxiv.org/abs/")
         assert re.fullmatch("|[0-9a-f]{64}", model.sha256)
         assert bool(model.sha256) == bool(model.bytes)
-        assert model.layout in ("resnet_9blocks", "unet_256", "rrdb")
+        assert model.layout in LAYOUTS
     horse = published()[HORSE]
     assert horse.address == "http://efrosgans.eecs.berkeley.edu/cyclegan/pretrained_models/horse2zebra.pth"
     assert (horse.a, horse.b) == ("horse", "zebra")
@@ -284,6 +287,7 @@ def test_what_is_not_the_model_is_one_sentence_and_nothing_is_kept(
     sentence = refusal(lambda: zoo.find(HORSE, say=None))
     assert said in sentence
     assert web.address in sentence
+    assert sentence.endswith("`i2i models add horse2zebra.pth --as cyclegan/horse2zebra`")
     assert not [name for name in cached(tmp_path) if not name.split("/")[-1].startswith(".horse2zebra.pth.part")]
     assert not (tmp_path / "executed").exists()
 
@@ -325,16 +329,36 @@ def test_what_the_mirror_lacks_is_asked_for_at_the_address(
     assert noted.address == horse.address
 
 
-def test_what_cannot_be_built_yet_is_not_fetched(web: Site) -> None:
-    from i2i.zoo.convert import LAYOUTS
-
-    if "rrdb" in LAYOUTS:
-        pytest.skip("this version can build it")
+def test_what_cannot_be_built_yet_is_not_fetched(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    strange = replace(published()["realesrgan/x4plus"], layout="swinir")
+    monkeypatch.setattr("i2i.zoo.published.published", lambda: {strange.name: strange})
     assert refusal(lambda: zoo.find("realesrgan/x4plus")) == (
-        "realesrgan/x4plus is known, but this version of i2i cannot build a network of the kind rrdb yet; nothing was "
-        "fetched"
+        "realesrgan/x4plus is known, but this version of i2i cannot build a network of the kind swinir yet; nothing "
+        "was fetched"
     )
     assert not web.asked
+
+
+def test_a_published_enlarger_is_fetched(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, net = "realesrgan/anime_6B", Original()
+    x = torch.rand(1, 3, 6, 5)
+    expected = rrdb(net, x, blocks=6)
+    original = saved({"params_ema": dict(net.tensors)})
+    here = replace(published()[name], sha256=hashlib.sha256(original).hexdigest(), bytes=len(original))
+    monkeypatch.setattr("i2i.zoo.published.published", lambda: {name: here})
+    web.files["/realesrgan/RealESRGAN_x4plus_anime_6B.pth"] = original
+    network: Any = zoo.load_generator(name, say=None)
+    assert (network(x) - expected).abs().max() < 1e-5
+    assert (network.card.scale, network.card.a) == (4, "small drawing")
+
+
+def test_an_enlarger_of_another_scale_is_not_taken_for_it(web: Site, tmp_path: Path) -> None:
+    for scale, said in ((4, ""), (2, "its network is a rrdb_23blocks_x2, and that is a rrdb_23blocks_x4")):
+        spec = Spec.to(RRDBNet, scale=scale, width=2, growth=1)
+        network = spec.build()
+        save_generator(tmp_path / "a2b.safetensors", network, spec, network.card())
+        run = i2i("add", "a2b.safetensors", "--as", "realesrgan/x4plus", "--overwrite")
+        assert said in str(run.exception) and bool(run.exit_code) == bool(said)
 
 
 def test_a_checksum_that_two_sources_state_is_held_to(web: Site, monkeypatch: pytest.MonkeyPatch) -> None:
