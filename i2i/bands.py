@@ -28,7 +28,8 @@ from i2i.rows import Convolution, Enlarged, Layer, Padding, Pointwise, Rows, Shu
 __all__ = ["Plan"]
 
 BAND = 32 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
-LEAST = 8  # rows of the smallest map in a band
+LEAST = 8  # rows of the smallest map in a band ...
+MOST = 8  # ... as long as the widest map of the band is not so many times BAND: pictures can be 40,000 pixels wide
 
 Read = Callable[[Rows], Tensor]
 """rows -> [1,C,h,W]"""
@@ -122,6 +123,25 @@ class Plan:
 
         Returns the statistics.
         """
+        passes = self.measured(read, shape, statistics)
+        for span, band in passes.stream(self.output, rows):
+            write(span, band)
+        return [passes.found[norm] for norm in self.norms]
+
+    @torch.inference_mode()
+    def bands(
+        self,
+        read: Read,
+        shape: Sequence[int],
+        *,
+        rows: int | None = None,
+        statistics: Sequence[Statistics] | None = None,
+    ) -> Iterator[tuple[Rows, Tensor]]:
+        """As `run`, but each band of the output is handed out when it is asked for."""
+        yield from self.measured(read, shape, statistics).stream(self.output, rows)
+
+    def measured(self, read: Read, shape: Sequence[int], statistics: Sequence[Statistics] | None) -> Passes:
+        """The passes over a picture, its norms measured or given."""
         passes = Passes(self, self.shapes(shape), read)
         for place, norm in enumerate(self.norms):
             if statistics is not None:
@@ -131,9 +151,7 @@ class Plan:
             for _, band in passes.stream(norm.inputs[0]):
                 moments.add(band)
             passes.found[norm] = moments.found()
-        for span, band in passes.stream(self.output, rows):
-            write(span, band)
-        return [passes.found[norm] for norm in self.norms]
+        return passes
 
     def wanted(self, shape: Sequence[int], bytes_each: int) -> int:
         """The most bytes of maps that `run` keeps at once for an input (C, H, W)."""
@@ -217,7 +235,8 @@ class Passes:
         if rows is None:
             shapes, each = [self.shapes[node] for node in (*inside, target)], self.plan.kind.itemsize
             smallest = max(min(shape[1] for shape in shapes), self.full // 4)
-            rows = max(LEAST * height // smallest, BAND * height // (max(map(math.prod, shapes)) * each), 1)
+            fast, least = BAND * height // (max(map(math.prod, shapes)) * each), LEAST * height // smallest
+            rows = max(fast, min(least, MOST * fast), 1)
         for first in range(0, height, rows):
             span = first, min(height, first + rows)
             yield span, read(span)

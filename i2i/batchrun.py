@@ -15,24 +15,29 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
+import torch
+
 from i2i import images
 from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.gallery import Gallery, Row, card_facts, thumbnail
 from i2i.gallery.page import page_paths, vacant
-from i2i.images import Frame, Frames, Picture
+from i2i.images import Frame, Frames, Picture, Resampler
+from i2i.images.picture import Array
 from i2i.inputs import Job, parse_shard, plan
+from i2i.memory import free_memory
 
 __all__ = ["Outcome", "Report", "Settings", "run"]
 
 IN_FLIGHT = 256 << 20  # bytes of decoded pictures that may wait for the network
+MUCH = 1 << 30  # bytes for one result that are worth a word
 SHEET = 24  # pairs on the contact sheet
 THUMB = 256  # their height in pixels
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
@@ -56,6 +61,8 @@ class Settings:
         compare: also write input | output side by side, and a sheet of the first 24 pairs.
         gallery: also write an HTML page that shows all pairs, those that were skipped included.
         keep_gps: leave the position in the EXIF of the results.
+        scale: size of a result / size of its input, where that is not the network's: it is resampled afterwards.
+        max_memory: bytes that encoding one result may take; None takes what is free.
     """
 
     format: str | None = None
@@ -67,6 +74,8 @@ class Settings:
     compare: bool = False
     gallery: bool = False
     keep_gps: bool = False
+    scale: float | None = None
+    max_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ class Report:
         return asdict(self)
 
 
-@dataclass
+@dataclass(eq=False)
 class Work:
     """A job between the stages."""
 
@@ -107,6 +116,9 @@ class Work:
     picture: Picture | None = None
     error: UserError | None = None
     frames: Frames | None = None  # instead of a picture: of an animation, or of a document of several pages
+    expected: Picture | None = None  # the result without its pixels
+    format: str = ""  # that the result is written in, and ...
+    note: str = ""  # ... why it is another one
 
 
 class Delivered(NamedTuple):
@@ -125,6 +137,7 @@ def run(
     *,
     tell: Callable[[Outcome, int, int], None] = lambda outcome, done, total: None,
     say: Callable[[str], None] = lambda sentence: None,
+    step: Callable[[str, float], None] = lambda source, part: None,
     stdin: IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
 ) -> Report:
@@ -133,6 +146,7 @@ def run(
     Args:
         tell: called with each input's outcome, how many are done and how many there are, in the order of the inputs.
         say: told what concerns the whole run.
+        step: told, as a large picture is made, which, and what part of it there is.
 
     Raises UserError where nothing was started (code 2), or the disk or the output folder gave out (code 1). Pictures
     that failed one by one are counted in the report.
@@ -148,6 +162,8 @@ def run(
     card = engine.card  # said only now: a request that is wrong gets one sentence
     source = getattr(engine.generator, "source", "the generator")
     say(f"{source}: {card.a} -> {card.b}; {engine.mode} mode, {engine.precision} on {engine.device}")
+    if settings.scale not in (None, card.scale):
+        say(f"the network enlarges x{card.scale}; what it makes is resampled to x{settings.scale:g}")
     for sentence in renamed:
         say(sentence)
     total = len(jobs)
@@ -189,9 +205,14 @@ def run(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\..*")  # what matters of it is said in the outcomes
             for group in decoded(ready, pool, settings, engine.batch, stdin):
-                for work, result in translated(engine, group):
+                for work in group:
+                    promise(engine, work, settings, say)
+                for work, result in translated(engine, group, settings):
                     if work.frames is not None:
                         encoding.append(done_already(moving(engine, work, work.frames, settings, stdout)))
+                        continue
+                    if in_strips(engine, work, settings):
+                        encoding.append(done_already(streaming(engine, work, settings, stdout, step)))
                         continue
                     encoding.append(writers.submit(deliver, work, result, settings, stdout, len(thumbs) < SHEET))
                 settle(2 * workers + engine.batch)
@@ -227,7 +248,8 @@ def prepare(jobs: list[Job], out: str | Path, settings: Settings) -> list[Job]:
         raise UserError(f"{there[0].found()}{more} already exist{'' if more else 's'}; add --skip-existing to keep "
                         "or --overwrite to replace what is there")  # fmt: skip
     folder = jobs[0].root if jobs else Path(out)
-    images.sweep({(job.root / job.name).parent for job in jobs if job.name})
+    places = {(job.root / place / job.name).parent for job in jobs if job.name for place in ("", "compare")}
+    images.sweep(places)
 
     def attempt() -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -321,12 +343,57 @@ def standard_input(stdin: IO[bytes] | None) -> bytes:
     return data
 
 
-def translated(engine: Engine, group: list[Work]) -> Iterator[tuple[Work, Picture | None]]:
-    """The group's results in order; None where there was no picture, or it failed (`work.error` is set then)."""
-    pictures = [work.picture for work in group if work.picture is not None]
-    results = iter(engine.attempt([engine.pixels(picture) for picture in pictures]) if pictures else [])
+def promise(engine: Engine, work: Work, settings: Settings, say: Callable[[str], None]) -> None:
+    """Settle the format of a result before its network runs. Sets `work.error` where it cannot be written."""
+    if work.picture is None or work.error is not None:
+        return
+    job, (width, height) = work.job, wanted_size(work.picture, engine, settings)
+    work.expected = expected = engine.expected(work.picture, width, height)
+    try:
+        if job.format:
+            work.format, _ = images.promise(expected.layout, 1, job.format, asked=True)
+        else:
+            work.format, work.note = images.fitting_format(expected, job.promised)
+        wanted = images.memory_needed(work.format, expected.layout)
+        free = free_memory(torch.device("cpu")) if settings.max_memory is None else settings.max_memory
+        if work.format in images.STREAMED or free is None:
+            return
+        costs = f"{width}x{height} pixels as {work.format} take about {wanted / 1e9:.1f} GB to write"
+        if wanted > free and job.format:
+            raise UserError(f"{costs}, and {free / 1e9:.1f} GB are granted; take --format png or tiff", code=1)
+        if wanted > free:
+            work.format, work.note = "png", f"{costs}; it became png"
+        elif wanted > MUCH:
+            say(f"{job.source}: {costs}; --format png or tiff takes less")
+    except UserError as error:
+        work.error = UserError(f"{job.source}: {error}", code=1)
+
+
+def wanted_size(picture: Picture, engine: Engine, settings: Settings) -> tuple[int, int]:
+    """(width, height) of what becomes of a picture."""
+    height, width = (max(1, round(side * (settings.scale or engine.card.scale))) for side in picture.pixels.shape[:2])
+    return width, height
+
+
+def resized(result: Picture, size: tuple[int, int]) -> Picture:
+    """`result` at that (width, height)."""
+    height, width = result.pixels.shape[:2]
+    return result if (width, height) == size else result.with_pixels(images.resampled(result.values, *size))
+
+
+def in_strips(engine: Engine, work: Work, settings: Settings) -> bool:
+    """Whether a result is written as it is made; to be shown beside its input, it must be there as a whole."""
+    if work.picture is None or work.error is not None or settings.compare or settings.gallery:
+        return False
+    return engine.large(work.picture)
+
+
+def translated(engine: Engine, group: list[Work], settings: Settings) -> Iterator[tuple[Work, Picture | None]]:
+    """The group's results in order; None where there is none yet, or it failed (`work.error` is set then)."""
+    whole = [work for work in group if work.picture and not work.error and not in_strips(engine, work, settings)]
+    results = iter(engine.pictures([work.picture for work in whole if work.picture]))
     for work in group:
-        if work.picture is None:
+        if work not in whole or work.picture is None:
             yield work, None
             continue
         result = next(results)
@@ -334,7 +401,7 @@ def translated(engine: Engine, group: list[Work]) -> Iterator[tuple[Work, Pictur
             work.error = UserError(f"{work.job.source}: {result}", code=1)
             yield work, None
         else:
-            yield work, work.picture.with_pixels(result)
+            yield work, resized(result, wanted_size(work.picture, engine, settings))
 
 
 def deliver(
@@ -351,11 +418,10 @@ def deliver(
             row = as_row(job, reread(job.source, settings.keep_truncated), there, reread(there))
         return Delivered(Outcome(job.source, "skipped", output=str(there)), row=row)
     try:
-        format, note = (job.format, "") if job.format else images.fitting_format(result, job.promised)
-        data, notes = images.encode(result, format, quality=settings.quality, keep_gps=settings.keep_gps)
+        data, notes = images.encode(result, work.format, quality=settings.quality, keep_gps=settings.keep_gps)
     except UserError as error:
         return Delivered(Outcome(job.source, "failed", reason=f"{job.source}: {error}"))
-    target = job.target(format)
+    target = job.target(work.format)
     thumb = None
     try:
         if target is None:
@@ -373,11 +439,55 @@ def deliver(
             images.save(data, target)
     except OSError as error:
         return undelivered(error, job, target)
-    notes = tuple(dict.fromkeys([*result.notes, *([note] if note else []), *notes]))
-    size = (result.pixels.shape[1], result.pixels.shape[0])
-    outcome = Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size)
     row = as_row(job, work.picture, target, result) if settings.gallery and target else None
-    return Delivered(outcome, thumb, row)
+    return Delivered(written(job, target, result, [work.note, *notes]), thumb, row)
+
+
+def written(job: Job, target: Path | None, result: Picture, notes: Sequence[str]) -> Outcome:
+    """Of a result that has been written; `notes` are on its file."""
+    height, width = result.pixels.shape[:2]
+    said = tuple(dict.fromkeys(note for note in (*result.notes, *notes) if note))
+    return Outcome(job.source, "written", None if target is None else str(target), notes=said, size=(width, height))
+
+
+def streaming(
+    engine: Engine, work: Work, settings: Settings, stdout: IO[bytes] | None, step: Callable[[str, float], None]
+) -> Delivered:
+    """Make a large picture and write it strip by strip. As `deliver`."""
+    job, picture, expected = work.job, work.picture, work.expected
+    assert picture is not None and expected is not None
+    target, layout = job.target(work.format), expected.layout
+    height, width = (side * engine.card.scale for side in picture.pixels.shape[:2])
+    notes: tuple[str, ...] = ()
+
+    @contextmanager
+    def sink() -> Iterator[Callable[[Array], None]]:
+        nonlocal notes
+        same = (width, height) == (layout.width, layout.height)
+        resampler = None if same else Resampler((width, height), (layout.width, layout.height))
+        came = 0
+
+        def write(rows: Array) -> None:
+            nonlocal came
+            for part in resampler.feed(rows) if resampler else (rows,):
+                writer.write(part)
+            came += len(rows)
+            step(job.source, came / height)
+
+        with images.StripWriter(target or stdout or sys.stdout.buffer, work.format, layout, quality=settings.quality,
+                                keep_gps=settings.keep_gps) as writer:  # fmt: skip
+            notes = writer.notes
+            yield write
+
+    try:
+        if target is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        engine.stream(picture, sink)
+    except UserError as error:
+        return Delivered(Outcome(job.source, "failed", reason=f"{job.source}: {error}"))
+    except OSError as error:
+        return undelivered(error, job, target)
+    return Delivered(written(job, target, expected, [work.note, *notes]))
 
 
 def undelivered(error: OSError, job: Job, target: Path | None) -> Delivered:
@@ -396,13 +506,14 @@ def moving(engine: Engine, work: Work, frames: Frames, settings: Settings, stdou
     are shown, it is the first frame's."""
     job, target, first = work.job, None, None
     try:
-        format, note = frames.format_for(job.format or job.promised, asked=bool(job.format), scale=engine.card.scale)
+        format, note = frames.format_for(job.format or job.promised, asked=bool(job.format),
+                                         scale=settings.scale or engine.card.scale)  # fmt: skip
         target = job.target(format)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
         with images.FrameWriter(target or stdout or sys.stdout.buffer, format, frames.count, plays=frames.plays,
                                 quality=settings.quality, keep_gps=settings.keep_gps) as writer:  # fmt: skip
-            for before, after in framewise(engine, job, frames):
+            for before, after in framewise(engine, job, frames, settings):
                 first = first or (before, after.picture)
                 writer.write(after)
             if settings.compare and target and first:
@@ -415,23 +526,22 @@ def moving(engine: Engine, work: Work, frames: Frames, settings: Settings, stdou
         return undelivered(error, job, target)
     assert first is not None
     before, result = first
-    notes = tuple(dict.fromkeys([*frames.notes, *result.notes, *([note] if note else []), *writer.notes]))
-    size = (result.pixels.shape[1], result.pixels.shape[0])
-    outcome = Outcome(job.source, "written", None if target is None else str(target), notes=notes, size=size)
+    outcome = written(job, target, result, [*frames.notes, note, *writer.notes])
     thumb = images.side_by_side(before, result, height=THUMB) if settings.compare else None
     return Delivered(outcome, thumb, as_row(job, before, target, result) if settings.gallery and target else None)
 
 
-def framewise(engine: Engine, job: Job, frames: Frames) -> Iterator[tuple[Picture, Frame]]:
+def framewise(engine: Engine, job: Job, frames: Frames, settings: Settings) -> Iterator[tuple[Picture, Frame]]:
     """Each frame's picture, and the frame as it becomes. Raises UserError (code 1) for the first that fails."""
     left, done = iter(frames), 0
     while batch := list(islice(left, engine.batch)):
-        results = engine.attempt([engine.pixels(frame.picture) for frame in batch])
+        results = engine.pictures([frame.picture for frame in batch])
         for frame, result in zip(batch, results, strict=True):
             done += 1
             if isinstance(result, UserError):
                 raise UserError(f"{job.source}: frame {done}: {result}", code=1)
-            yield frame.picture, frame._replace(picture=frame.picture.with_pixels(result))
+            size = wanted_size(frame.picture, engine, settings)
+            yield frame.picture, frame._replace(picture=resized(result, size))
 
 
 def done_already(delivered: Delivered) -> Future[Delivered]:

@@ -8,7 +8,7 @@ import hashlib
 import math
 import platform
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Tile = int | Literal["auto", "off"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-LARGE = 1 << 21  # pixels from which bands are no slower than the whole picture on a CPU
+LARGE = 1 << 21  # pixels of the result from which bands are no slower than the whole picture on a CPU
 SPARE = 0.8  # of the free memory for maps that are kept; bands and copies take the rest
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, what Pillow takes for gray
 Given = TypeVar("Given", Image.Image, Array, Tensor)
@@ -59,6 +59,7 @@ class Item(NamedTuple):
     place: int  # among the images asked for
     pixels: Array | Tensor  # [H,W,C] with the network's channels, or [C,H,W] in the card's range
     seed: int
+    gray: bool = False  # the result is to be gray, too, though the network draws colours
 
     @property
     def size(self) -> tuple[int, int]:
@@ -89,7 +90,11 @@ class Engine:
         tile: "auto" runs large pictures in bands of rows where the network permits it (see `i2i.bands`): memory stays
             bounded, and nothing is approximated unless it must be, which is said. A number is the rows of a band,
             for every picture that has more; "off" takes every picture whole.
+        memory: bytes that one picture may take on a CPU beside what the process holds; None takes what is free.
         say: told in a sentence what a user should know; warnings.warn unless given.
+
+    A network that enlarges is taken to keep what it sees: gray stays gray (the luma of what it draws), and alpha passes
+    through it as a gray picture.
 
     Raises UserError where the device is missing or the card has no such mode.
     """
@@ -104,6 +109,7 @@ class Engine:
         seed: int = 0,
         batch: int | None = None,
         tile: Tile = "auto",
+        memory: int | None = None,
         say: Callable[[str], None] | None = None,
     ) -> None:
         card = getattr(generator, "card", None)
@@ -129,7 +135,8 @@ class Engine:
         self.generator = generator
         self.networks: dict[str, nn.Module] = {}
         self.plans: dict[str, Plan | None] = {}
-        self.appetite = Appetite(self.device)
+        self.appetite = Appetite(self.device, memory if self.device.type == "cpu" else None)
+        self.said: set[str] = set()  # what is said once
         if isinstance(tile, int) and self.plan(self.precision) is None:
             raise UserError("this network, in this mode, cannot run in bands of rows; leave --tile out")
 
@@ -198,16 +205,51 @@ class Engine:
 
     def picture(self, picture: images.Picture) -> images.Picture:
         """A picture through the network; alpha, profile and EXIF are carried over."""
-        return picture.with_pixels(self.run([self.pixels(picture)])[0])
+        (found,) = self.pictures([picture])
+        return raised(found)
 
-    def pixels(self, picture: images.Picture) -> Array:
-        """What of a picture the network takes: [H,W,C], with alpha where it has a channel for that."""
-        if self.card.channels[0] not in (2, 4):
-            return picture.pixels
-        alpha = picture.alpha
-        if alpha is None:
-            alpha = np.full(picture.pixels.shape[:2], np.iinfo(picture.pixels.dtype).max, picture.pixels.dtype)
-        return np.dstack([with_channels(picture.pixels, self.card.channels[0] - 1), alpha])
+    def pictures(self, pictures: Sequence[images.Picture]) -> list[images.Picture | UserError]:
+        """As `picture`, for several; a UserError stands in the place of each that failed."""
+        parts = [self.parts(picture) for picture in pictures]
+        results = iter(self.attempt([part for each in parts for part in each]))
+        made: list[images.Picture | UserError] = []
+        for picture, each in zip(pictures, parts, strict=True):
+            found = [next(results) for _ in each]
+            error = next((result for result in found if isinstance(result, UserError)), None)
+            made.append(error or picture.with_pixels(self.joined(picture, found)))
+        return made
+
+    def parts(self, picture: images.Picture) -> list[Array]:
+        """What of a picture goes through the network: its pixels, with alpha where there is a channel for that; else
+        alpha by itself, where it must be enlarged."""
+        pixels, alpha = picture.pixels, picture.alpha
+        if self.card.channels[0] in (2, 4):
+            if alpha is None:
+                alpha = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
+            return [np.dstack([with_channels(pixels, self.card.channels[0] - 1), alpha])]
+        if alpha is None or self.card.scale == 1 or self.card.channels[1] in (2, 4):
+            return [pixels]
+        return [images.filled(pixels, alpha), alpha]
+
+    def joined(self, picture: images.Picture, results: Sequence[Array], *, top: int = 0) -> Array:
+        """Rows of the result from `top` on, [rows,W] or [rows,W,C] with alpha last, of what became of the `parts`."""
+        if len(results) == 1:
+            return results[0]
+        assert picture.alpha is not None
+        height = picture.alpha.shape[0] * self.card.scale
+        return np.dstack([results[0], images.settled(results[1], picture.alpha, top=top, height=height)])
+
+    def expected(self, picture: images.Picture, width: int, height: int) -> images.Picture:
+        """What becomes of a picture, at that size, with pixels that are all 0 and take no memory."""
+        channels = self.card.channels[1]
+        if channels in (1, 3):
+            channels = (1 if self.grays(picture.pixels) else channels) + (picture.alpha is not None)
+        return picture.with_pixels(np.broadcast_to(picture.pixels.dtype.type(0), (height, width, channels)))
+
+    def grays(self, given: Any) -> bool:
+        """Whether a colour network's result for these pixels is to be gray, as they are."""
+        gray = not isinstance(given, Tensor) and (given.ndim == 2 or given.shape[2] == 1)
+        return gray and self.card.channels[1] in (1, 3) and (self.card.scale != 1 or self.card.channels[1] == 1)
 
     def run(self, pixels: Sequence[Array]) -> list[Array]:
         """Images [H,W] or [H,W,C], uint8, uint16 or float in [0,1] => the same depth, [H*scale,W*scale(,C)].
@@ -222,12 +264,11 @@ class Engine:
         groups: dict[tuple[Any, ...], list[Item]] = {}
         for place, given in enumerate(pixels):
             try:
-                item = Item(place, self.adapted(given), self.content_seed(given) if self.mode == "paper" else 0)
+                item = self.item(place, given)
             except UserError as error:
                 results[place] = error
                 continue
-            wide = not isinstance(given, Tensor) and given.dtype == np.uint16
-            key = (self.padded(item.size), self.wide if wide else self.precision, item.pixels.dtype)
+            key = (self.padded(item.size), self.precise(given), item.pixels.dtype)
             groups.setdefault(key, []).append(item)
         for (size, precision, _), items in groups.items():
             done = 0
@@ -242,6 +283,15 @@ class Engine:
                     results[item.place] = result
                 done += len(chunk)
         return results
+
+    def item(self, place: int, given: Array | Tensor) -> Item:
+        """What goes through the network of an image. Raises UserError where it cannot."""
+        seed = self.content_seed(given) if self.mode == "paper" else 0
+        return Item(place, self.adapted(given), seed, self.grays(given))
+
+    def precise(self, given: Array | Tensor) -> str:
+        """The precision that an image runs in."""
+        return self.wide if not isinstance(given, Tensor) and given.dtype == np.uint16 else self.precision
 
     def adapted(self, given: Array | Tensor) -> Array | Tensor:
         """`given` with the network's channels: [H,W,C] of an array, a tensor [C,H,W] as it is."""
@@ -272,9 +322,7 @@ class Engine:
         """Results for images of one padded size; None where they are too many for the memory."""
         network, pixels = self.network(precision), len(items) * size[0] * size[1]
         banded = self.in_bands(size, precision)
-        hungry = "" if banded else self.appetite.too_hungry(network, self.card, pixels, DTYPES[precision])
-        if hungry and len(items) == 1 and self.tile == "auto" and self.plan(precision):
-            banded, hungry = True, ""
+        hungry = "" if banded else self.hungry(size, precision, len(items))
         try:
             if hungry:
                 raise MemoryError(hungry)
@@ -284,36 +332,107 @@ class Engine:
                 with given_back(self.appetite.wanted(network, self.card, pixels, DTYPES[precision])):
                     found = self.forward(network, items, size, DTYPES[precision])
         except (MemoryError, RuntimeError) as error:
-            if not out_of_memory(error):
-                height, width = items[0].size
-                why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-                return [UserError(f"the network failed on {width} x {height} pixels ({why}); look at the model's card "
-                                  "with `i2i models show`", code=1)] * len(items)  # fmt: skip
-            if len(items) > 1:
+            if out_of_memory(error) and len(items) > 1:
                 return None
-            height, width = items[0].size
-            why = f" ({hungry})" if hungry else ""
-            advice = "leave --tile out, " if self.tile == "off" and self.plan(precision) else ""
-            return [UserError(f"{width} x {height} pixels are too many for this network and memory{why}; {advice}"
-                              "scale the image down, or take a machine with more", code=1)]  # fmt: skip
+            return [self.failure(error, items[0], precision)] * len(items)
         results: list[Any] = []
         for item, result in zip(items, found, strict=True):
             if result is None and precision != "fp32":
-                self.say(f"a result was not finite in {precision}; the image was computed again in fp32")
+                self.redone(precision)
                 results += self.chunk([item], size, "fp32") or []
             else:
-                results.append(UserError("the network's result is not finite", code=1) if result is None else result)
+                results.append(not_finite() if result is None else result)
         return results
 
+    def hungry(self, size: tuple[int, int], precision: str, count: int = 1) -> str:
+        """Why `count` pictures of that padded size do not fit into memory in one piece, or ""."""
+        pixels = count * size[0] * size[1]
+        return self.appetite.too_hungry(self.network(precision), self.card, pixels, DTYPES[precision])
+
+    def failure(self, error: Exception, item: Item, precision: str) -> UserError:
+        """What a user is told where the network raised `error`."""
+        height, width = item.size
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        if not out_of_memory(error):
+            return UserError(f"the network failed on {width} x {height} pixels ({why}); look at the model's card "
+                             "with `i2i models show`", code=1)  # fmt: skip
+        hungry = f" ({why})" if why.startswith("it wants") else ""
+        advice = "leave --tile out, " if self.tile == "off" and self.plan(precision) else ""
+        return UserError(f"{width} x {height} pixels are too many for this network and memory{hungry}; {advice}"
+                         "scale the image down, or take a machine with more", code=1)  # fmt: skip
+
+    def redone(self, precision: str) -> None:
+        """Say, once, that a result was not finite."""
+        sentence = f"a result was not finite in {precision}; such images are computed again in fp32"
+        if sentence not in self.said:
+            self.said.add(sentence)
+            self.say(sentence)
+
     def in_bands(self, size: tuple[int, int], precision: str) -> bool:
-        """Whether pictures of that padded size run in bands whatever the memory is."""
+        """Whether a picture of that padded size runs in bands."""
         if isinstance(self.tile, int):
             return size[0] > self.tile
-        large = self.device.type == "cpu" and size[0] * size[1] > LARGE
-        return large and self.tile == "auto" and self.plan(precision) is not None
+        if self.tile == "off" or self.plan(precision) is None:
+            return False
+        large = size[0] * size[1] * self.card.scale**2 > LARGE
+        return (large and self.device.type == "cpu") or bool(self.hungry(size, precision))
+
+    def large(self, picture: images.Picture) -> bool:
+        """Whether a picture is one for `stream`."""
+        return self.in_bands(self.padded(picture.pixels.shape[:2]), self.precise(picture.pixels))
+
+    def stream(
+        self, picture: images.Picture, sink: Callable[[], AbstractContextManager[Callable[[Array], None]]]
+    ) -> None:
+        """A large picture through the network, its result handed on as it is made, in the memory of a few bands.
+
+        Args:
+            sink: opens what takes the rows of the result from top to bottom, [rows,W] or [rows,W,C] with alpha last. It
+                is left with an error, and opened again, where the result must be made once more in fp32.
+
+        Raises UserError (code 1), and what `sink` raises.
+        """
+        parts = self.parts(picture)
+        items = [self.item(0, part) for part in parts]
+        size, precision = self.padded(items[0].size), self.precise(parts[0])
+        while True:
+            try:
+                with sink() as write, self.exactly(DTYPES[precision]):
+                    top = 0
+                    for strips in zip(*(self.strips(item, size, precision) for item in items), strict=True):
+                        write(self.joined(picture, strips, top=top))
+                        top += len(strips[0])
+                return
+            except FloatingPointError:
+                if precision == "fp32":
+                    raise not_finite() from None
+                self.redone(precision)
+                precision = "fp32"
+            except (MemoryError, RuntimeError) as error:
+                raise self.failure(error, items[0], precision) from error
 
     def by_bands(self, item: Item, size: tuple[int, int], precision: str) -> Any:
         """One image, a band at a time: its result in the item's own kind; None where it is not finite."""
+        out, top = self.blank(item), 0
+        try:
+            with self.exactly(DTYPES[precision]):
+                for strip in self.strips(item, size, precision):
+                    if isinstance(out, Tensor):
+                        out[:, top : top + strip.shape[1]] = strip
+                        top += strip.shape[1]
+                    else:
+                        out[top : top + len(strip)] = strip
+                        top += len(strip)
+        except FloatingPointError:
+            return None
+        return out
+
+    @torch.inference_mode()
+    def strips(self, item: Item, size: tuple[int, int], precision: str) -> Iterator[Any]:
+        """The result of one image in bands of rows from top to bottom, in the item's own kind.
+
+        Raises FloatingPointError where it is not finite.
+        """
         plan, dtype = self.plan(precision), DTYPES[precision]
         assert plan is not None
 
@@ -325,6 +444,8 @@ class Engine:
 
         channels = self.card.channels[0]
         wanted, free = plan.wanted((channels, *size), dtype.itemsize), free_memory(self.device)
+        if free is not None and self.appetite.limit is not None:
+            free = min(free, self.appetite.limit)
         statistics = None
         if free is not None and wanted > SPARE * free:
             factor = math.ceil(math.sqrt(wanted / (SPARE * free)))
@@ -333,29 +454,15 @@ class Engine:
             statistics = plan.run(reader(small, least), (channels, *least), lambda rows, band: None)
             self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics are taken "
                      f"at 1/{factor} of the size, so colours may differ a little from one piece")  # fmt: skip
-        scale, (height, width) = self.card.scale, item.size
-        out = self.blank(item, height * scale, width * scale)
-
-        def write(rows: Rows, band: Tensor) -> None:
-            first, last = rows[0], min(rows[1], height * scale)
-            if first >= last:
+        height, width = (side * self.card.scale for side in item.size)
+        rows = self.tile * self.card.scale if isinstance(self.tile, int) else None
+        for (first, _), band in plan.bands(reader(item, size), (channels, *size), rows=rows, statistics=statistics):
+            if first >= height:
                 return
-            y = band[0, :, : last - first, : width * scale]
+            y = band[0, :, : height - first, :width]
             if not torch.isfinite(y).all():
                 raise FloatingPointError
-            values = self.leaving(y, item)
-            if isinstance(out, Tensor):
-                out[:, first:last] = values
-            else:
-                out[first:last] = values
-
-        rows = self.tile if isinstance(self.tile, int) else None
-        try:
-            with self.exactly(dtype):
-                plan.run(reader(item, size), (channels, *size), write, rows=rows, statistics=statistics)
-        except FloatingPointError:
-            return None
-        return out
+            yield self.leaving(y, item)
 
     @torch.inference_mode()
     def forward(self, network: nn.Module, items: list[Item], size: tuple[int, int], dtype: torch.dtype) -> list[Any]:
@@ -408,6 +515,8 @@ class Engine:
         if isinstance(item.pixels, Tensor):
             return y.to(torch.float32, copy=True)
         y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
+        if item.gray and y.shape[2] == 3:
+            y = y @ torch.as_tensor(LUMA, dtype=y.dtype, device=y.device)[:, None]
         kind = item.pixels.dtype
         if kind == np.uint8:
             out: Array = y.mul_(255).round_().to(torch.uint8).contiguous().cpu().numpy()
@@ -417,9 +526,10 @@ class Engine:
             out = y.contiguous().cpu().numpy().astype(kind)
         return out[..., 0] if out.shape[2] == 1 else out
 
-    def blank(self, item: Item, height: int, width: int) -> Any:
+    def blank(self, item: Item) -> Any:
         """Room for a result of the item's kind."""
-        channels = self.card.channels[1]
+        height, width = (side * self.card.scale for side in item.size)
+        channels = 1 if item.gray else self.card.channels[1]
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)
@@ -474,6 +584,11 @@ def out_of_memory(error: Exception) -> bool:
     """Whether this error means that memory ended; on a CPU torch says it in words only."""
     words = ("can't allocate memory", "not enough memory", "out of memory", "could not allocate")
     return isinstance(error, MemoryError) or any(word in str(error).lower() for word in words)
+
+
+def not_finite() -> UserError:
+    """What is said of a result that holds infinities or what is no number, in fp32 too."""
+    return UserError("the network's result is not finite", code=1)
 
 
 def raised(result: Any) -> Any:

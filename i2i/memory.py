@@ -58,16 +58,19 @@ class Ledger(TorchDispatchMode):
 
 
 class Appetite:
-    """What networks want per pixel on one device, found without computing anything (on torch's meta device)."""
+    """What networks want per pixel on one device, found without computing anything (on torch's meta device).
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    `limit` is what may be used at most, in bytes beside what the process holds already.
+    """
+
+    def __init__(self, device: torch.device, limit: int | None = None) -> None:
+        self.device, self.limit = device, limit
         self.at_start = resident()
         self.per_pixel: dict[int, float] = {}  # id of a network -> bytes per input pixel
 
     def wanted(self, network: nn.Module, card: Card, pixels: int, dtype: torch.dtype) -> float:
         """Bytes for a pass over that many input pixels; 0 for few, which are not worth the question."""
-        if pixels <= SMALL:
+        if pixels * card.scale**2 <= SMALL:
             return 0.0
         if id(network) not in self.per_pixel:
             self.per_pixel[id(network)] = bytes_per_pixel(network, card, dtype)
@@ -79,6 +82,7 @@ class Appetite:
         if not wanted or (free := free_memory(self.device)) is None:
             return ""
         free += max(0, resident() - self.at_start)  # a tuned allocator keeps what it has; it is ours to use again
+        free = free if self.limit is None else min(free, self.limit)
         return f"it wants about {wanted / 1e9:.1f} GB, {free / 1e9:.1f} GB are free" if wanted > free else ""
 
 

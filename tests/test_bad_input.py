@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from i2i import batchrun, images, memory
 from i2i.batchrun import Settings
 from i2i.checkpoint import save_generator
-from i2i.cli.translate import progress
+from i2i.cli.running import progress
 from i2i.data import folders
 from i2i.data.cache import pack
 from i2i.data.sources import Singles
@@ -260,10 +260,10 @@ def test_on_a_terminal_each_path_has_a_line_of_its_own(tmp_path: Path) -> None:
     code = (
         "import sys, time\n"
         "from i2i.batchrun import Outcome\n"
-        "from i2i.cli.translate import progress\n"
-        "with progress(False, lambda outcome: outcome.output) as tell:\n"
+        "from i2i.cli.running import progress\n"
+        "with progress(False, lambda outcome: outcome.output) as shown:\n"
         "    for done in range(1, 4):\n"
-        "        tell(Outcome('in', 'written', f'path{done}.png'), done, 3)\n"
+        "        shown.tell(Outcome('in', 'written', f'path{done}.png'), done, 3)\n"
         "        time.sleep(0.2)\n"
     )
     ours, theirs = pty.openpty()
@@ -363,6 +363,6 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_failures_are_named_also_when_quiet(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(True, lambda outcome: "") as tell:
-        tell(batchrun.Outcome("a", "failed", reason="a: why"), 1, 1)
+    with progress(True, lambda outcome: "") as shown:
+        shown.tell(batchrun.Outcome("a", "failed", reason="a: why"), 1, 1)
     assert capsys.readouterr() == ("", "failed: a: why\n")

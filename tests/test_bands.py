@@ -207,13 +207,13 @@ def test_every_kind_of_image_goes_in_bands() -> None:
 def test_large_pictures_take_bands_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "LARGE", 64 * 64)
     ran: list[tuple[int, ...]] = []
-    run = Plan.run
+    bands = Plan.bands
 
-    def noted(self: Plan, read: Any, shape: Any, write: Any, **options: Any) -> Any:
+    def noted(self: Plan, read: Any, shape: Any, **options: Any) -> Any:
         ran.append(tuple(shape))
-        return run(self, read, shape, write, **options)
+        return bands(self, read, shape, **options)
 
-    monkeypatch.setattr(Plan, "run", noted)
+    monkeypatch.setattr(Plan, "bands", noted)
     engine = ready(trained(ResnetGenerator(width=4, blocks=1)), precision="fp32")
     engine(picture(64, 64))
     assert not ran

@@ -19,12 +19,13 @@ from i2i.images.picture import (
 )
 from i2i.images.reading import LARGEST_FILE, Head, count_frames, from_pil, read, read_head
 from i2i.images.resampling import Resampler, resampled
-from i2i.images.strips import StripWriter, memory_needed
+from i2i.images.strips import STREAMED, StripWriter, memory_needed
 from i2i.images.writing import encode, fitting_format, lacks, promise, save, sweep, write
 
 __all__ = [
     "FORMATS",
     "LARGEST_FILE",
+    "STREAMED",
     "SUFFIXES",
     "Frame",
     "FrameWriter",

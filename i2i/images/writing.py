@@ -54,7 +54,7 @@ def lacks(format: str, width: int, height: int, *, alpha: bool = False, deep: bo
 
 
 def promise(
-    head: Head, scale: float, format: str, *, asked: bool = False, size: tuple[int, int] | None = None
+    head: Head | Layout, scale: float, format: str, *, asked: bool = False, size: tuple[int, int] | None = None
 ) -> tuple[str, str]:
     """The format that a result `scale` times as large as `head` will be written in, and a note where it must differ or
     loses something: known before any pixel is decoded.
