@@ -86,7 +86,7 @@ class Plan:
             raise Unknown("several inputs")
         self.norms = [node for node in self.nodes if isinstance(node.kind, Norm)]
         self.ghost = fx.GraphModule(copy.deepcopy(network).to("meta"), graph)
-        self.kind = next(network.parameters()).dtype
+        self.kind = next((values.dtype for values in network.parameters()), torch.float32)
         self.known: tuple[tuple[int, ...], dict[Node, tuple[int, ...]]] = ((), {})
 
     @classmethod

@@ -372,10 +372,10 @@ class Engine:
         """Whether a picture of that padded size runs in bands."""
         if isinstance(self.tile, int):
             return size[0] > self.tile
-        if self.tile == "off" or self.plan(precision) is None:
+        if self.tile == "off":
             return False
-        large = size[0] * size[1] * self.card.scale**2 > LARGE
-        return (large and self.device.type == "cpu") or bool(self.hungry(size, precision))
+        large = self.device.type == "cpu" and size[0] * size[1] * self.card.scale**2 > LARGE
+        return (large or bool(self.hungry(size, precision))) and self.plan(precision) is not None
 
     def large(self, picture: images.Picture) -> bool:
         """Whether a picture is one for `stream`."""

@@ -112,7 +112,8 @@ def test_scale_is_the_card_s() -> None:
     image = pictures((5, 6, 4))[0]
     done = engine(image)
     assert done.shape == (10, 12, 4)
-    assert np.array_equal(done[::2, ::2, :3], image[..., :3])
+    shown = image[..., 3] > 15  # what alpha hides takes its colour from around it
+    assert np.array_equal(done[::2, ::2, :3][shown], image[..., :3][shown])
 
 
 def test_channels_fit_or_are_refused() -> None:
