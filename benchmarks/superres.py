@@ -26,6 +26,7 @@ from PIL import Image
 
 from i2i.errors import UserError
 from i2i.metrics.fidelity import grid, psnr, sharpness, ssim
+from i2i.metrics.validation import reduced
 
 Pixels = NDArray[np.uint8]  # [H,W] gray or [H,W,3] RGB
 
@@ -55,16 +56,6 @@ def pairs(folder: Path, scale: int) -> list[Pair]:
 def read(file: Path) -> Pixels:
     with Image.open(file) as opened:
         return np.asarray(opened if opened.mode in ("L", "RGB") else opened.convert("RGB"))
-
-
-def reduced(large: Pixels, scale: int) -> Pixels:
-    import torch
-
-    from i2i.data.bicubic import reduce
-
-    planes = torch.from_numpy(np.atleast_3d(large).copy()).permute(2, 0, 1)[None]
-    made = (reduce(planes.float() / 127.5 - 1, scale)[0] * 255).round().byte()
-    return made.permute(1, 2, 0).numpy().reshape(made.shape[1:] + large.shape[2:])
 
 
 def score(made: Sequence[Pixels], truth: Sequence[Pixels], scale: int) -> dict[str, float]:

@@ -24,7 +24,7 @@ from i2i.marked import Leaf, Place, near, put, read, report, shown, write
 from i2i.spec import Spec, resolve
 from i2i.typed import WHOLE, Checker, Range
 
-__all__ = ["About", "Recipe", "Training", "build", "find", "load", "names", "plain"]
+__all__ = ["About", "Recipe", "Training", "Validation", "build", "find", "load", "names", "plain"]
 
 INJECTED = ("seed",)
 """What the trainer gives every data set itself; a recipe says it once, as training.seed."""
@@ -39,6 +39,7 @@ KNOWN = (
     "i2i.translation.srgan:SRResNet",
     "i2i.translation.srgan:SRDiscriminator",
     "i2i.losses:Perceptual",
+    "i2i.metrics.validation:SuperResolution",
     "i2i.data.datasets:Paired",
     "i2i.data.datasets:Unaligned",
     "i2i.data.datasets:Photographs",
@@ -96,6 +97,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """What is measured while training goes on, by the engine, on the averaged weights. Changes no result and not the
+    digest."""
+
+    measure: Annotated[Spec, WHOLE, "of engines by the names of the generators, such as {a2b: Engine}: name -> number"]
+    every: Annotated[int, Range(least=1), "images between two measurements"] = 10_000
+    best: Annotated[str | None, "keep the best generators as *.best.safetensors: 'highest psnr', 'lowest fid'"] = None
+
+    def __post_init__(self) -> None:
+        if self.best is not None and not re.fullmatch(r"(highest|lowest) \S+", self.best):
+            raise ValueError(f"validation.best is 'highest NAME' or 'lowest NAME', not {self.best!r}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe, checked and complete: what its file left to defaults is written out where YAML can say it.
 
@@ -108,6 +123,7 @@ class Recipe:
     game: Spec
     data: Spec
     training: Training
+    validation: Validation | None = None
     where: Path = field(default=Path(), compare=False)
 
     def node(self) -> dict[str, Any]:
@@ -118,20 +134,24 @@ class Recipe:
             "game": plain(self.game),
             "data": plain(self.data),
             "training": {f.name: plain(getattr(self.training, f.name)) for f in fields(Training)},
-        }
+        } | ({} if self.validation is None else {"validation": plain(vars(self.validation))})
 
     def text(self) -> str:
         """The recipe as YAML; reading it gives an equal recipe."""
         return write(self.node())
 
     def digest(self) -> str:
-        """sha256, in hex, of the recipe as canonical JSON without `about`. Folders count as they are written."""
-        node = {key: value for key, value in self.node().items() if key != "about"}
+        """sha256, in hex, of the recipe as canonical JSON without what changes no weights: `about` and `validation`.
+
+        Folders count as they are written.
+        """
+        node = {key: value for key, value in self.node().items() if key not in ("about", "validation")}
         text = json.dumps(node, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 SECTIONS = tuple(f.name for f in fields(Recipe) if f.name != "where")
+OPTIONAL = ("name", "validation")
 
 
 def plain(value: Any) -> Any:
@@ -204,7 +224,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             check.wrong(leaf.key, f"a recipe has no section '{key}'{near(key, SECTIONS)}")
     meant = {match for key in sections if key not in SECTIONS for match in get_close_matches(key, SECTIONS, 1)}
     for key in SECTIONS:
-        if key not in sections and key != "name" and key not in meant:
+        if key not in sections and key not in (*OPTIONAL, *meant):
             check.wrong(tree.place, f"the recipe needs a section '{key}'")
     parts: dict[str, Any] = {"name": _name(sections, where, check), "where": where}
     for key, leaf in sections.items():
@@ -212,6 +232,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             parts[key] = _section(leaf, About, "about", check)
         elif key == "training":
             parts[key] = _section(leaf, Training, "training", check)
+        elif key == "validation":
+            parts[key] = _section(leaf, Validation, "validation", check)
         elif key in ("game", "data"):
             parts[key] = _role(leaf, key, check)
     report(check.problems)

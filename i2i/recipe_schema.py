@@ -11,7 +11,7 @@ import inspect
 import typing
 from typing import Any, Literal
 
-from i2i.recipe import INJECTED, KNOWN, SECTIONS, About, Recipe, Training, plain
+from i2i.recipe import INJECTED, KNOWN, OPTIONAL, SECTIONS, About, Recipe, Training, Validation, plain
 from i2i.spec import SpecError, resolve
 from i2i.typed import WHOLE, Range, Slot, bare, default, members, slots, takes_spec
 
@@ -54,6 +54,7 @@ def schema() -> dict[str, Any]:
         "game": {"description": "Who plays whom, by which losses: a paper.", "$ref": "#/$defs/game"},
         "data": {"description": "Where the images come from and how they are prepared.", "$ref": "#/$defs/data"},
         "training": training,
+        "validation": _object(Validation, "What is measured while training goes on; changes no result."),
     }
     return {
         "$schema": DIALECT,
@@ -61,7 +62,7 @@ def schema() -> dict[str, Any]:
         "description": _line(Recipe),
         "type": "object",
         "properties": properties,
-        "required": [section for section in SECTIONS if section != "name"],
+        "required": [section for section in SECTIONS if section not in OPTIONAL],
         "additionalProperties": False,
         "$defs": definitions,
     }

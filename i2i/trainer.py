@@ -32,9 +32,10 @@ from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sh
 from i2i.lanes import Buffers, Lane, coupled
 from i2i.losses import wide
 from i2i.schedules import Purpose, Rate, mix
+from i2i.validation import Validator
 
 if TYPE_CHECKING:
-    from i2i.recipe import Training
+    from i2i.recipe import Training, Validation
 
 __all__ = ["Seat", "Trainer"]
 
@@ -70,6 +71,7 @@ class Trainer:
         device: "auto" or "cpu".
         tensorboard: also log to OUT/tensorboard.
         say: where sentences go; default prints to stderr on the first rank.
+        validation: the `validation` section of a recipe; None measures nothing.
 
     Raises:
         UserError: settings that do not fit the game, the data, or the number of ranks.
@@ -88,6 +90,7 @@ class Trainer:
         device: str = "auto",
         tensorboard: bool = False,
         say: Callable[[str], None] | None = None,
+        validation: Validation | None = None,
     ) -> None:
         handlers = [DistributedDataParallelKwargs(broadcast_buffers=False)]  # buffers are averaged by `settle`
         self.accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no", kwargs_handlers=handlers)
@@ -115,6 +118,7 @@ class Trainer:
             )
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
+        self.validator = Validator(validation, out / "generators", str(self.device)) if validation else None
         if self.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(out / "journal.jsonl", tensorboard=out / "tensorboard" if tensorboard else None)
@@ -194,6 +198,8 @@ class Trainer:
                     self.write_line(progress)
                 if self._due(self.settings.grid_every) or images >= total:
                     self.draw_sheet()
+                if self.validator and (self._due(self.validator.settings.every) or images >= total):
+                    self.validate(self.validator)
                 if self._due(self.settings.save_every):
                     self.save()
                     saved = images
@@ -406,23 +412,43 @@ class Trainer:
         if columns:
             save_sheet(self.out / "sheets" / f"{self.clock.images:010d}.png", contact_sheet(columns))
 
+    def validate(self, validator: Validator) -> None:
+        """Measure the generators as they are now; the figures go into the journal. All ranks call it; one measures."""
+        if self.rank == 0:
+            with self._storing():
+                found = {name: digits(value) for name, value in validator(self.export).items()}
+            terms = {f"validation/{name}": value for name, value in found.items()}
+            self.journal.line(images=self.clock.images, stage=self.stage.name, terms=terms)
+            self.say(f"validation at {self.clock.images:,}: {', '.join(f'{k} {v:.4g}' for k, v in found.items())}")
+        self.accelerator.wait_for_everyone()
+
     def save(self) -> None:
         """Write a checkpoint and the generators. All ranks call it; the first writes."""
         groups, facts = self.state()
         if self.rank == 0:
-            try:
+            with self._storing():
                 self.states.save(self.clock.images, groups, facts)
-                networks = self.networks()
-                for name, export in self.game.exports().items():
-                    path = self.out / "generators" / f"{name}.safetensors"
-                    save_generator(path, networks[name], export.spec, self._card(name, export.card))
-            except OSError as error:
-                raise UserError(
-                    f"cannot save to {self.out}: {error.strerror}; the checkpoint before is whole, make room and run "
-                    "the command again",
-                    code=1,
-                ) from error
+                self.export(self.out / "generators")
         self.accelerator.wait_for_everyone()
+
+    def export(self, folder: Path) -> list[Path]:
+        """Write the generators as they are now, averaged where they are, to NAME.safetensors in a folder."""
+        networks, files = self.networks(), []
+        for name, export in self.game.exports().items():
+            files.append(folder / f"{name}.safetensors")
+            save_generator(files[-1], networks[name], export.spec, self._card(name, export.card))
+        return files
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot save to {self.out}: {error.strerror}; the checkpoint before is whole, make room and run "
+                "the command again",
+                code=1,
+            ) from error
 
     def _card(self, name: str, card: Card) -> Card:
         origin = replace(
@@ -465,6 +491,7 @@ class Trainer:
             "batch": self.batch,
             "circumstances": self.circumstances(),
             "scalers": {name: seat.scaler.state_dict() for name, seat in self.seats.items()},
+            "best": self.validator.best if self.validator else {},
         }
         groups = {"players": players, "averages": averages, "optimizers": optimizers, "game": self._game_state()}
         return groups | {"means": self.means.state(self._sum if self.ranks > 1 else None)}, facts
@@ -514,6 +541,8 @@ class Trainer:
         self.game.load_state({key: tensor.to(self.device) for key, tensor in mine.items()})
         share = {name: pair if self.rank == 0 else pair * 0 for name, pair in groups["means"].items()}
         self.means.load(share)  # they are summed over ranks when read
+        if self.validator:
+            self.validator.best = facts.get("best", {})
         if self.rank == 0:
             self.journal.rewind(clock.images)
         self.say(f"continuing {self.out} at image {clock.images:,}")

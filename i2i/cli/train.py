@@ -150,6 +150,7 @@ def run(
             origin=origin,
             device=device,
             tensorboard=tensorboard,
+            validation=recipe.validation,
         )
         if trainer.ranks != processes:
             raise UserError(f"{processes} processes were asked for, but {trainer.ranks} came up; see `i2i doctor`")

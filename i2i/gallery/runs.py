@@ -77,7 +77,8 @@ def read_journal(path: Path) -> list[Line]:
         except ValueError:
             continue
         if isinstance(line, dict) and isinstance(line.get("images"), int) and isinstance(line.get("terms"), dict):
-            found[line["images"]] = line
+            before = found.get(line["images"], {"terms": {}})  # losses and validation have lines of their own
+            found[line["images"]] = before | line | {"terms": before["terms"] | line["terms"]}
     return [found[at] for at in sorted(found)]
 
 
