@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
-from i2i.checkpoint import read_header
+from i2i.checkpoint import read_header, read_tensors
 from i2i.download import MARKUP
 from i2i.errors import UserError
 
@@ -77,7 +78,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of one network in a file that `torch.save` wrote.
+    """The tensors of one network in a file that `torch.save` wrote, or in a safetensors file.
 
     Wrappers such as {"state_dict": ...} are unwrapped; of several networks the generator is taken, of its two copies
     the averaged one. The parts `module` and `_orig_mod`, of DataParallel and torch.compile, go out of the names.
@@ -93,12 +94,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(512)
+            if looks_safe(start, size):
+                return Checkpoint(*in_safetensors(path))
             if start.startswith(b"PK"):
                 described = in_archive(file, path)
             elif OLD_MAGIC in start[:32]:
                 described = in_old_file(file, size, path)
             else:
-                raise UserError(f"{path} {other_kind(file, start, size, path)}")
+                raise UserError(f"{path} {other_kind(file, start, size)}")
     except FileNotFoundError:
         raise UserError(f"there is no file {path}") from None
     except OSError as error:
@@ -122,12 +125,37 @@ def read_checkpoint(path: Path) -> Checkpoint:
         if isinstance(error, MemoryError) or "allocate memory" in reason:
             raise UserError(f"{path} does not fit into memory ({reason}); save the generator in it alone") from None
         raise UserError(f"{path} is a checkpoint cut short or damaged ({reason}); fetch or save it again") from None
-    network, said = unwrapped(held, path)
-    tensors = {bare(key): value.detach() for key, value in network.items() if isinstance(value, Tensor)}
+    tensors, said = of_network(held, path)
     for key, value in tensors.items():
         if value.layout != torch.strided or value.numel() * value.itemsize > value.untyped_storage().nbytes():
             raise UserError(f"{path}: the tensor '{key}' holds less than its shape says; fetch or save it again")
     return Checkpoint(tensors, said)
+
+
+def of_network(held: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of one network in what was loaded, by their bare names, and what had to be chosen."""
+    network, said = unwrapped(held, path)
+    return {bare(key): value.detach() for key, value in network.items() if isinstance(value, Tensor)}, said
+
+
+def looks_safe(start: bytes, size: int) -> bool:
+    """Whether a file begins as a safetensors file does: with the length of a header of JSON."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size
+
+
+def in_safetensors(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors of one network in a safetensors file of another program."""
+    try:
+        read_header(path)
+    except UserError:
+        pass
+    else:
+        raise UserError(f"{path} is a generator file already; `i2i translate --model` takes it as it is")
+    try:
+        held = read_tensors(path)
+    except SafetensorError as error:
+        raise UserError(f"{path} is a safetensors file cut short or damaged ({error}); fetch it again") from None
+    return of_network(held, path)
 
 
 def bare(key: str) -> str:
@@ -260,7 +288,7 @@ def in_archive(file: IO[bytes], path: Path) -> Described:
         raise UserError(f"{path} is a checkpoint cut short or damaged ({error}); fetch or save it again") from None
 
 
-def other_kind(file: IO[bytes], start: bytes, size: int, path: Path) -> str:
+def other_kind(file: IO[bytes], start: bytes, size: int) -> str:
     """What a file is that torch.save did not write, and what to do."""
     if not start:
         return "is empty; fetch or save it again"
@@ -271,13 +299,6 @@ def other_kind(file: IO[bytes], start: bytes, size: int, path: Path) -> str:
         return "is a tar archive; unpack it and name the checkpoint inside"
     if start.lstrip().lower().startswith(MARKUP):
         return "is a web page, as servers send instead of a file that is gone or wants a login; fetch it again"
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= size:
-        try:
-            read_header(path)
-        except UserError:
-            return ("is a safetensors file, not a pickled checkpoint; save its tensors with `torch.save` under the "
-                    "names of the original program to convert them")  # fmt: skip
-        return "is a generator file already; `i2i translate --model` takes it as it is"
     file.seek(0)
     if (found := plain_pickle(file, start)) is not None:
         if found.strange:

@@ -228,11 +228,18 @@ def test_tar_and_safetensors_are_named(tmp_path: Path) -> None:
     with tarfile.open(path, "w") as file:
         file.addfile(tarfile.TarInfo("storages"))
     assert "is a tar archive" in refusal(path)
-    save_file({"a": torch.zeros(2)}, path)
-    assert "is a safetensors file, not a pickled checkpoint" in refusal(path)
     network = ResnetGenerator(width=2, blocks=1)
     save_generator(path, network, Spec.to(ResnetGenerator, width=2, blocks=1), network.card())
     assert "is a generator file already" in refusal(path)
+
+
+def test_safetensors_of_other_programs_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"netG.module.a": torch.ones(2), "netD.module.b": torch.zeros(2)}, path)
+    found = read_checkpoint(path)
+    assert list(found.tensors) == ["a"] and torch.equal(found.tensors["a"], torch.ones(2))
+    path.write_bytes(path.read_bytes()[:-3])
+    assert "is a safetensors file cut short or damaged" in refusal(path)
 
 
 HELD = {
