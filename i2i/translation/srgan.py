@@ -251,6 +251,17 @@ def begin(network: nn.Module, start: str) -> None:
         raise UserError(f"{start} holds another network than the recipe's generator; name a fitting one") from error
 
 
+def unevenness(error: Tensor, scale: int) -> Tensor:
+    """How far a picture's error depends on the place within an input pixel, which no true picture knows of: the grid
+    that networks leave which enlarge by a pixel shuffle.
+
+    error: [N,C,scale*H,scale*W] => a scalar, the mean distance of the scale x scale places' mean errors from their
+    common mean.
+    """
+    places = error.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).mean((-4, -2))  # [N,C,scale,scale]
+    return (places - places.mean((-2, -1), keepdim=True)).abs().mean()
+
+
 Degrade = Callable[[Tensor, int], Tensor]
 """(large pictures [N,C,H,W] in [-1,1], scale) -> small ones in [0,1]; may draw from the global generators."""
 
@@ -273,6 +284,7 @@ class SRGAN(Game):
         matching: weight of the L1 distance of the discriminator's own features (Wang et al. 2018, arXiv:1711.11585,
             Eq. 4), averaged over its layers; the paper has none.
         pixel: weight of the L1 distance of pixels in the second stage; the paper has none.
+        even: weight of `unevenness` in the second stage; the paper has none.
         adversarial: weight of the adversarial part (Eq. 3).
         rule: the adversarial rule.
         optimizer: Spec of an optimizer, its learning rate the peak.
@@ -294,6 +306,7 @@ class SRGAN(Game):
         content: Spec | None = None,
         matching: float = 0.0,
         pixel: float = 0.0,
+        even: float = 0.0,
         adversarial: float = 1e-3,
         rule: Adversarial = LOGISTIC,
         optimizer: Spec = ADAM,
@@ -307,7 +320,8 @@ class SRGAN(Game):
             raise ValueError("the second stage needs a content, matching or pixel loss beside the adversarial one")
         self.pixels, self.distance, self.rule = pixels, distance, rule
         self.smaller = degrade or partial(reduce, edges=edges)
-        self.matching, self.pixel, self.adversarial, self.spec = matching, pixel, adversarial, generator
+        self.matching, self.pixel, self.even, self.adversarial = matching, pixel, even, adversarial
+        self.spec = generator
         self.a2b: SRResNet = generator.build()
         if start is not None:
             begin(self.a2b, start)
@@ -353,6 +367,8 @@ class SRGAN(Game):
             terms["matching"] = self.matching * torch.stack(apart).mean()
         if self.pixel:
             terms["pixel"] = self.pixel * F.l1_loss(wide(drawn), batch.hr)
+        if self.even:
+            terms["even"] = self.even * unevenness(wide(drawn) - batch.hr, self.a2b.scale)
         return terms
 
     def discriminator_loss(self, batch: Picture, made: Made) -> dict[str, Tensor]:

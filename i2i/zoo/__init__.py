@@ -235,7 +235,7 @@ def addresses(value: Any) -> Iterator[str]:
 
 
 def samples(model: str) -> tuple[str, list[str]]:
-    """What `i2i translate` takes without inputs: (a sentence that says which, files).
+    """What `i2i translate` and `i2i upscale` take without inputs: (a sentence that says which, files).
 
     The prepared test split of the model's data set where there is one, else the pictures that ship.
     """
@@ -246,7 +246,8 @@ def samples(model: str) -> tuple[str, list[str]]:
         folder = home / card.origin.prepared
         if card.origin.prepared and folder.is_dir():
             return f"the test split in {folder}", [str(folder)]
-    if card.a in SAMPLES:
-        folder = HERE / "samples" / SAMPLES[card.a]
-        return f"the {card.a}s that ship with i2i", sorted(str(path) for path in folder.glob("*.*g"))
-    raise UserError(f"no pictures of the kind '{card.a}' ship with i2i; name files or folders to translate")
+    kind = "aerial photograph" if card.scale > 1 else card.a  # what enlarges takes any picture
+    if kind in SAMPLES:
+        folder = HERE / "samples" / SAMPLES[kind]
+        return f"the {kind}s that ship with i2i", sorted(str(path) for path in folder.glob("*.*g"))
+    raise UserError(f"no pictures of the kind '{card.a}' ship with i2i; name files or folders")

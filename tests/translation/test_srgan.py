@@ -19,7 +19,7 @@ from i2i.recipe import Training
 from i2i.schedules import Clock
 from i2i.testing import assert_sound
 from i2i.trainer import Trainer
-from i2i.translation.srgan import SRGAN, SRDiscriminator, SRResNet
+from i2i.translation.srgan import SRGAN, SRDiscriminator, SRResNet, unevenness
 
 
 class Picture(NamedTuple):
@@ -232,3 +232,20 @@ def test_begins_with_given_weights(tmp_path: Path) -> None:
     wider = replace(PLAIN, kwargs={**PLAIN.kwargs, "width": 6})
     with pytest.raises(UserError, match="holds another network than the recipe's generator"):
         SRGAN(wider, start=str(path))
+
+
+def test_unevenness_sees_a_grid_and_nothing_else() -> None:
+    grid, draw = torch.zeros(2, 3, 32, 32), torch.Generator().manual_seed(0)
+    grid[..., 1::4, 2::4] = 1
+    # one of 16 places is 1: it is 15/16 from their mean, the others 1/16
+    assert unevenness(grid, 4) == pytest.approx((15 / 16 + 15 * 1 / 16) / 16)
+    assert unevenness(torch.full((1, 3, 8, 8), 0.7), 2) == 0
+    slow = torch.rand(2, 3, 8, 8, generator=draw).repeat_interleave(4, -1).repeat_interleave(4, -2)
+    assert unevenness(slow, 4) < 1e-7  # whatever is constant within input pixels
+
+
+def test_the_grid_weighs_what_the_recipe_says() -> None:
+    game = tiny(pixels=0, even=3.0)
+    terms = game.generator_loss(batch(), Made(0))
+    plain = unevenness(game.draw(batch()) - batch().hr, 2)
+    assert terms["even"] == pytest.approx(3 * plain.item(), rel=1e-5)
