@@ -248,4 +248,4 @@ def test_the_grid_weighs_what_the_recipe_says() -> None:
     game = tiny(pixels=0, even=3.0)
     terms = game.generator_loss(batch(), Made(0))
     plain = unevenness(game.draw(batch()) - batch().hr, 2)
-    assert terms["even"] == pytest.approx(3 * plain.item(), rel=1e-5)
+    assert terms["even"].item() == pytest.approx(3 * plain.item(), rel=1e-5)
