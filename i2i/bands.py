@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from i2i import layers
 from i2i.layers import Moments, Statistics
+from i2i.memory import Ledger
 from i2i.rows import Convolution, Enlarged, Layer, Padding, Pointwise, Rows, Shuffled, Transposed
 
 __all__ = ["Plan"]
@@ -88,6 +89,7 @@ class Plan:
         self.ghost = fx.GraphModule(copy.deepcopy(network).to("meta"), graph)
         self.kind = next((values.dtype for values in network.parameters()), torch.float32)
         self.known: tuple[tuple[int, ...], dict[Node, tuple[int, ...]]] = ((), {})
+        self.columns: tuple[float, float] | None = None
 
     @classmethod
     def of(cls, network: nn.Module) -> Plan | None:
@@ -109,6 +111,7 @@ class Plan:
         write: Callable[[Rows, Tensor], None],
         *,
         rows: int | None = None,
+        most: int | None = None,
         statistics: Sequence[Statistics] | None = None,
     ) -> list[Statistics]:
         """The network over a picture.
@@ -118,12 +121,13 @@ class Plan:
             shape: (C, H, W) of that input.
             write: told each band of the output, [1,C,h,W], from top to bottom.
             rows: of the output at a time; None takes what is fast.
+            most: rows of the input at a time, what layers look at beside them not counted; None sets no bound.
             statistics: of a smaller version of the picture, for its norms in order: then nothing is kept, and memory
                 is bounded by a band. None measures them.
 
         Returns the statistics.
         """
-        passes = self.measured(read, shape, statistics)
+        passes = self.measured(read, shape, statistics, most)
         for span, band in passes.stream(self.output, rows):
             write(span, band)
         return [passes.found[norm] for norm in self.norms]
@@ -135,14 +139,17 @@ class Plan:
         shape: Sequence[int],
         *,
         rows: int | None = None,
+        most: int | None = None,
         statistics: Sequence[Statistics] | None = None,
     ) -> Iterator[tuple[Rows, Tensor]]:
         """As `run`, but each band of the output is handed out when it is asked for."""
-        yield from self.measured(read, shape, statistics).stream(self.output, rows)
+        yield from self.measured(read, shape, statistics, most).stream(self.output, rows)
 
-    def measured(self, read: Read, shape: Sequence[int], statistics: Sequence[Statistics] | None) -> Passes:
+    def measured(
+        self, read: Read, shape: Sequence[int], statistics: Sequence[Statistics] | None, most: int | None = None
+    ) -> Passes:
         """The passes over a picture, its norms measured or given."""
-        passes = Passes(self, self.shapes(shape), read)
+        passes = Passes(self, self.shapes(shape), read, most)
         for place, norm in enumerate(self.norms):
             if statistics is not None:
                 passes.found[norm] = statistics[place]
@@ -172,6 +179,30 @@ class Plan:
             passes.kept = {node: passes.kept[node] for node in kept}
         return most * bytes_each
 
+    def per_column(self, shape: Sequence[int]) -> tuple[float, float]:
+        """Bytes that are alive at once per column of the input: however low a band is, and for each row of the input
+        in a band. What `wanted` counts is not among them. Found without computing anything, with an input (C, H, W).
+        """
+        if self.columns is None:
+            ghost = Plan(self.ghost, self.ghost.graph)
+            shapes = ghost.shapes(shape)
+            sizes = [(shapes[norm.inputs[0]][0],) for norm in ghost.norms]
+            statistics = [Statistics(*torch.empty(2, *size, device="meta")) for size in sizes]
+
+            def read(rows: Rows) -> Tensor:
+                return torch.empty(1, shape[0], rows[1] - rows[0], shape[2], dtype=self.kind, device="meta")
+
+            def alive(rows: int) -> float:
+                with Ledger() as ledger:
+                    for (_, last), _ in ghost.bands(read, shape, most=rows, statistics=statistics):
+                        if last > 2 * rows * shapes[ghost.output][1] // shape[1]:
+                            return ledger.peak / shape[2]
+                return ledger.peak / shape[2]
+
+            low, high = alive(1), alive(65)
+            self.columns = low - (high - low) / 64, (high - low) / 64
+        return self.columns
+
     def shapes(self, shape: Sequence[int]) -> dict[Node, tuple[int, ...]]:
         """(C, H, W) of every node for an input of that shape, found without computing anything."""
         if self.known[0] != tuple(shape):
@@ -184,8 +215,10 @@ class Plan:
 class Passes:
     """The state of one run: what is kept, and what the norms have measured."""
 
-    def __init__(self, plan: Plan, shapes: dict[Node, tuple[int, ...]], read: Read) -> None:
-        self.plan, self.shapes, self.read = plan, shapes, read
+    def __init__(
+        self, plan: Plan, shapes: dict[Node, tuple[int, ...]], read: Read, most: int | None = None
+    ) -> None:
+        self.plan, self.shapes, self.read, self.most = plan, shapes, read, most
         self.kept: dict[Node, Kept] = {}
         self.found: dict[Node, Statistics] = {}
         self.full = next(shapes[node][1] for node in plan.nodes if node.kind is None)
@@ -237,6 +270,8 @@ class Passes:
             smallest = max(min(shape[1] for shape in shapes), self.full // 4)
             fast, least = BAND * height // (max(map(math.prod, shapes)) * each), LEAST * height // smallest
             rows = max(fast, min(least, MOST * fast), 1)
+        if self.most is not None:
+            rows = max(1, min(rows, self.most * height // self.full))
         for first in range(0, height, rows):
             span = first, min(height, first + rows)
             yield span, read(span)
@@ -390,10 +425,11 @@ class Shapes(fx.Interpreter):
         return value
 
 
-LEAVES = (nn.Conv2d, nn.ConvTranspose2d, layers.InstanceNorm, layers.BatchNorm, layers.Dropout)
+LEAVES = (nn.Conv2d, nn.ConvTranspose2d, layers.InstanceNorm, layers.BatchNorm, layers.Dropout, layers.Narrow,
+          layers.Wide)  # fmt: skip
 PADS = {nn.ReflectionPad2d: "reflect", nn.ReplicationPad2d: "replicate", nn.ZeroPad2d: "constant"}
 ENLARGES = ("nearest", "bicubic")
-POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity)
+POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity, layers.Narrow, layers.Wide)
 FUNCTIONS = (operator.add, operator.iadd, operator.sub, operator.mul, operator.truediv, operator.neg, torch.add,
              torch.mul, torch.relu, torch.tanh, torch.sigmoid, torch.clamp, F.relu, F.leaky_relu)  # fmt: skip
 

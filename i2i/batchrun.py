@@ -15,8 +15,8 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -27,19 +27,21 @@ import torch
 from i2i import images
 from i2i.engine import Engine
 from i2i.errors import UserError
-from i2i.gallery import Gallery, Row, card_facts, thumbnail
+from i2i.gallery import Gallery, Row, Thumbnail, card_facts, thumbnail
 from i2i.gallery.page import page_paths, vacant
-from i2i.images import Frame, Frames, Picture, Resampler
+from i2i.images import Frame, Frames, Miniature, Picture, Resampler, Video
 from i2i.images.picture import Array
 from i2i.inputs import Job, parse_shard, plan
-from i2i.memory import free_memory
+from i2i.memory import amount, free_memory
 
 __all__ = ["Outcome", "Report", "Settings", "run"]
 
 IN_FLIGHT = 256 << 20  # bytes of decoded pictures that may wait for the network
 MUCH = 1 << 30  # bytes for one result that are worth a word
+COPIES = 4  # of a frame's result that are there at once, while it is made and written
 SHEET = 24  # pairs on the contact sheet
-THUMB = 256  # their height in pixels
+THUMB = 256  # their height in pixels ...
+WIDEST = 512  # ... as long as neither is wider than this
 FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up",
         errno.EFBIG: "the file-size limit is reached"}  # fmt: skip
 FATAL = FULL | {errno.EROFS: "it is read-only", errno.EACCES: "writing there is not allowed",
@@ -62,7 +64,7 @@ class Settings:
         gallery: also write an HTML page that shows all pairs, those that were skipped included.
         keep_gps: leave the position in the EXIF of the results.
         scale: size of a result / size of its input, where that is not the network's: it is resampled afterwards.
-        max_memory: bytes that encoding one result may take; None takes what is free.
+        max_memory: bytes that one result may take; None takes what is free.
     """
 
     format: str | None = None
@@ -115,7 +117,7 @@ class Work:
     job: Job
     picture: Picture | None = None
     error: UserError | None = None
-    frames: Frames | None = None  # instead of a picture: of an animation, or of a document of several pages
+    frames: Frames | Video | None = None  # instead of a picture: also of a document of several pages
     expected: Picture | None = None  # the result without its pixels
     format: str = ""  # that the result is written in, and ...
     note: str = ""  # ... why it is another one
@@ -209,10 +211,11 @@ def run(
                     promise(engine, work, settings, say)
                 for work, result in translated(engine, group, settings):
                     if work.frames is not None:
-                        encoding.append(done_already(moving(engine, work, work.frames, settings, stdout)))
+                        encoding.append(done_already(moving(engine, work, work.frames, settings, stdout, step)))
                         continue
                     if in_strips(engine, work, settings):
-                        encoding.append(done_already(streaming(engine, work, settings, stdout, step)))
+                        made = streaming(engine, work, settings, stdout, step, len(thumbs) < SHEET)
+                        encoding.append(done_already(made))
                         continue
                     encoding.append(writers.submit(deliver, work, result, settings, stdout, len(thumbs) < SHEET))
                 settle(2 * workers + engine.batch)
@@ -325,8 +328,10 @@ def decode(job: Job, settings: Settings, stdin: IO[bytes] | None) -> Work:
         return Work(job)
     try:
         source = standard_input(stdin) if job.source == "-" else job.source
+        if images.is_video(source):
+            return Work(job, frames=Video(source, keep_truncated=settings.keep_truncated))
         if images.count_frames(source) > 1:
-            return Work(job, frames=Frames(source, keep_truncated=settings.keep_truncated))
+            return Work(job, frames=Frames(source, keep_truncated=settings.keep_truncated, memory=granted(settings)))
         return Work(job, images.read(source, keep_truncated=settings.keep_truncated))
     except UserError as error:
         return Work(job, error=error)
@@ -351,22 +356,30 @@ def promise(engine: Engine, work: Work, settings: Settings, say: Callable[[str],
     work.expected = expected = engine.expected(work.picture, width, height)
     try:
         if job.format:
-            work.format, _ = images.promise(expected.layout, 1, job.format, asked=True)
+            work.format, early = images.promise(expected.layout, 1, job.format, asked=True)
         else:
             work.format, work.note = images.fitting_format(expected, job.promised)
+            early = work.note if work.format != job.promised else ""
         wanted = images.memory_needed(work.format, expected.layout)
-        free = free_memory(torch.device("cpu")) if settings.max_memory is None else settings.max_memory
-        if work.format in images.STREAMED or free is None:
-            return
-        costs = f"{width}x{height} pixels as {work.format} take about {wanted / 1e9:.1f} GB to write"
-        if wanted > free and job.format:
-            raise UserError(f"{costs}, and {free / 1e9:.1f} GB are granted; take --format png or tiff", code=1)
-        if wanted > free:
-            work.format, work.note = "png", f"{costs}; it became png"
-        elif wanted > MUCH:
-            say(f"{job.source}: {costs}; --format png or tiff takes less")
+        free = granted(settings)
+        if work.format not in images.STREAMED and free is not None:
+            costs = f"{width}x{height} pixels as {work.format} take about {amount(wanted)} to write"
+            if wanted > free and job.format:
+                raise UserError(f"{costs}, and {amount(free)} are granted; take --format png or tiff", code=1)
+            if wanted > free:
+                work.format, work.note = "png", f"{costs}; it became png"
+                early = work.note
+            elif wanted > MUCH:
+                say(f"{job.source}: {costs}; --format png or tiff takes less")
+        if early and in_strips(engine, work, settings):  # it will take a while, and the outcome repeats it
+            say(f"{job.source}: {early}")
     except UserError as error:
         work.error = UserError(f"{job.source}: {error}", code=1)
+
+
+def granted(settings: Settings) -> int | None:
+    """Bytes that one result may take; None where that cannot be told."""
+    return free_memory(torch.device("cpu")) if settings.max_memory is None else settings.max_memory
 
 
 def wanted_size(picture: Picture, engine: Engine, settings: Settings) -> tuple[int, int]:
@@ -382,10 +395,8 @@ def resized(result: Picture, size: tuple[int, int]) -> Picture:
 
 
 def in_strips(engine: Engine, work: Work, settings: Settings) -> bool:
-    """Whether a result is written as it is made; to be shown beside its input, it must be there as a whole."""
-    if work.picture is None or work.error is not None or settings.compare or settings.gallery:
-        return False
-    return engine.large(work.picture)
+    """Whether a result is written as it is made."""
+    return work.picture is not None and work.error is None and engine.large(work.picture, settings.scale or 0)
 
 
 def translated(engine: Engine, group: list[Work], settings: Settings) -> Iterator[tuple[Work, Picture | None]]:
@@ -431,16 +442,28 @@ def deliver(
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             if settings.compare:  # before the result, whose name tells a later run that all of this is done
-                beside = job.root / "compare" / target.relative_to(job.root)
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                pair = images.side_by_side(work.picture, result)
-                images.write(pair, beside.with_name(beside.name + ".png"))
-                thumb = images.side_by_side(work.picture, result, height=THUMB) if want_thumb else None
+                images.write(images.side_by_side(work.picture, result), beside(job, target))
+                thumb = small_pair(work.picture, result) if want_thumb else None
             images.save(data, target)
     except OSError as error:
         return undelivered(error, job, target)
     row = as_row(job, work.picture, target, result) if settings.gallery and target else None
     return Delivered(written(job, target, result, [work.note, *notes]), thumb, row)
+
+
+def beside(job: Job, target: Path) -> Path:
+    """Where input and result are written side by side; its folder is made."""
+    path = job.root / "compare" / target.relative_to(job.root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(path.name + ".png")
+
+
+def small_pair(before: Picture, after: Picture) -> Picture:
+    """Both side by side as on the contact sheet, where a panorama takes no more room than others."""
+    height, width = after.pixels.shape[:2]
+    pair = images.side_by_side(before, after, height=max(1, min(THUMB, WIDEST * height // width)))
+    high, wide = pair.pixels.shape[:2]
+    return pair if wide <= 3 * WIDEST else Picture(images.shrunk(pair.pixels, 2 * WIDEST, high))
 
 
 def written(job: Job, target: Path | None, result: Picture, notes: Sequence[str]) -> Outcome:
@@ -451,18 +474,24 @@ def written(job: Job, target: Path | None, result: Picture, notes: Sequence[str]
 
 
 def streaming(
-    engine: Engine, work: Work, settings: Settings, stdout: IO[bytes] | None, step: Callable[[str, float], None]
+    engine: Engine,
+    work: Work,
+    settings: Settings,
+    stdout: IO[bytes] | None,
+    step: Callable[[str, float], None],
+    want_thumb: bool,
 ) -> Delivered:
-    """Make a large picture and write it strip by strip. As `deliver`."""
+    """Make a large picture and write it strip by strip. As `deliver`; what is shown of it is made small on the way."""
     job, picture, expected = work.job, work.picture, work.expected
     assert picture is not None and expected is not None
     target, layout = job.target(work.format), expected.layout
     height, width = (side * engine.card.scale for side in picture.pixels.shape[:2])
     notes: tuple[str, ...] = ()
+    small: Miniature | None = None
 
     @contextmanager
     def sink() -> Iterator[Callable[[Array], None]]:
-        nonlocal notes
+        nonlocal notes, small
         same = (width, height) == (layout.width, layout.height)
         resampler = None if same else Resampler((width, height), (layout.width, layout.height))
         came = 0
@@ -470,24 +499,37 @@ def streaming(
         def write(rows: Array) -> None:
             nonlocal came
             for part in resampler.feed(rows) if resampler else (rows,):
-                writer.write(part)
+                for take in takers:
+                    take(part)
             came += len(rows)
             step(job.source, came / height)
 
-        with images.StripWriter(target or stdout or sys.stdout.buffer, work.format, layout, quality=settings.quality,
-                                keep_gps=settings.keep_gps) as writer:  # fmt: skip
-            notes = writer.notes
+        with ExitStack() as stack:
+            file = images.StripWriter(target or stdout or sys.stdout.buffer, work.format, layout,
+                                      quality=settings.quality, keep_gps=settings.keep_gps)  # fmt: skip
+            takers: list[Callable[[Array], None]] = [stack.enter_context(file).write]
+            notes = file.notes
+            if settings.compare and target:  # left, and so renamed, before the result, as in `deliver`
+                takers.append(stack.enter_context(images.pair_written(beside(job, target), picture, expected)))
+            if (settings.compare or settings.gallery) and target:
+                small = Miniature(expected)
+                takers.append(small.write)
             yield write
 
     try:
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-        engine.stream(picture, sink)
+        engine.stream(picture, sink, beside=images.memory_needed(work.format, layout))
     except UserError as error:
         return Delivered(Outcome(job.source, "failed", reason=f"{job.source}: {error}"))
     except OSError as error:
         return undelivered(error, job, target)
-    return Delivered(written(job, target, expected, [work.note, *notes]))
+    outcome = written(job, target, expected, [work.note, *notes])
+    if small is None or target is None:
+        return Delivered(outcome)
+    thumb = small_pair(picture, small.picture) if settings.compare and want_thumb else None
+    row = as_row(job, picture, target, small.picture, outcome.size) if settings.gallery else None
+    return Delivered(outcome, thumb, row)
 
 
 def undelivered(error: OSError, job: Job, target: Path | None) -> Delivered:
@@ -501,9 +543,16 @@ def undelivered(error: OSError, job: Job, target: Path | None) -> Delivered:
     return Delivered(Outcome(job.source, "failed", reason=f"cannot write {target}: {error.strerror}"))
 
 
-def moving(engine: Engine, work: Work, frames: Frames, settings: Settings, stdout: IO[bytes] | None) -> Delivered:
-    """Translate an animation or a document and write it, a batch of frames at a time. As `deliver`; of the pairs that
-    are shown, it is the first frame's."""
+def moving(
+    engine: Engine,
+    work: Work,
+    frames: Frames | Video,
+    settings: Settings,
+    stdout: IO[bytes] | None,
+    step: Callable[[str, float], None],
+) -> Delivered:
+    """Translate an animation, a document or a video and write it, a batch of frames at a time. As `deliver`; of the
+    pairs that are shown, it is the first frame's."""
     job, target, first = work.job, None, None
     try:
         format, note = frames.format_for(job.format or job.promised, asked=bool(job.format),
@@ -511,30 +560,38 @@ def moving(engine: Engine, work: Work, frames: Frames, settings: Settings, stdou
         target = job.target(format)
         if target is not None:
             target.parent.mkdir(parents=True, exist_ok=True)
-        with images.FrameWriter(target or stdout or sys.stdout.buffer, format, frames.count, plays=frames.plays,
-                                quality=settings.quality, keep_gps=settings.keep_gps) as writer:  # fmt: skip
-            for before, after in framewise(engine, job, frames, settings):
+        with frames.writer(target or stdout or sys.stdout.buffer, format, quality=settings.quality,
+                           keep_gps=settings.keep_gps) as writer:  # fmt: skip
+            for done, (before, after) in enumerate(framewise(engine, job, frames, settings), 1):
                 first = first or (before, after.picture)
                 writer.write(after)
+                step(job.source, done / frames.count)
             if settings.compare and target and first:
-                beside = job.root / "compare" / target.relative_to(job.root)
-                beside.parent.mkdir(parents=True, exist_ok=True)
-                images.write(images.side_by_side(*first), beside.with_name(beside.name + ".png"))
+                images.write(images.side_by_side(*first), beside(job, target))
     except UserError as error:
         return Delivered(Outcome(job.source, "failed", reason=str(error)))
     except OSError as error:
         return undelivered(error, job, target)
     assert first is not None
     before, result = first
-    outcome = written(job, target, result, [*frames.notes, note, *writer.notes])
-    thumb = images.side_by_side(before, result, height=THUMB) if settings.compare else None
+    outcome = replace(written(job, target, result, [*frames.notes, note, *writer.notes]), size=writer.size)
+    thumb = small_pair(before, result) if settings.compare else None
     return Delivered(outcome, thumb, as_row(job, before, target, result) if settings.gallery and target else None)
 
 
-def framewise(engine: Engine, job: Job, frames: Frames, settings: Settings) -> Iterator[tuple[Picture, Frame]]:
+def framewise(
+    engine: Engine, job: Job, frames: Frames | Video, settings: Settings
+) -> Iterator[tuple[Picture, Frame]]:
     """Each frame's picture, and the frame as it becomes. Raises UserError (code 1) for the first that fails."""
     left, done = iter(frames), 0
+    free = granted(settings)
     while batch := list(islice(left, engine.batch)):
+        for place, frame in enumerate(batch, done + 1):
+            width, height = wanted_size(frame.picture, engine, settings)
+            wanted = COPIES * frame.picture.layout.channels * frame.picture.pixels.itemsize * width * height
+            if free is not None and wanted > free:
+                raise UserError(f"{job.source}: frame {place} becomes {width}x{height} pixels, which take about "
+                                f"{amount(wanted)}, and {amount(free)} are granted; scale it down", code=1)  # fmt: skip
         results = engine.pictures([frame.picture for frame in batch])
         for frame, result in zip(batch, results, strict=True):
             done += 1
@@ -551,11 +608,16 @@ def done_already(delivered: Delivered) -> Future[Delivered]:
     return future
 
 
-def as_row(job: Job, before: Picture | str, target: Path, after: Picture | str) -> Row:
-    """Thumbnails of one pair; a picture that is not there is a few words on why."""
-    source = None if job.source == "-" else Path(job.source)
+def as_row(
+    job: Job, before: Picture | str, target: Path, after: Picture | str, size: tuple[int, int] | None = None
+) -> Row:
+    """Thumbnails of one pair; a picture that is not there is a few words on why. `size` is the result's (width,
+    height), where `after` is a small version of it."""
+    files = [None if path == "-" or images.is_video(path) else Path(path) for path in (job.source, target)]
     cells = [picture if isinstance(picture, str) else thumbnail(picture, path)
-             for picture, path in ((before, source), (after, target))]  # fmt: skip
+             for picture, path in zip((before, after), files, strict=True)]  # fmt: skip
+    if size and isinstance(cells[1], Thumbnail):
+        cells[1] = cells[1]._replace(full=size)
     return Row(target.relative_to(job.root).as_posix(), tuple(cells))
 
 
@@ -564,6 +626,8 @@ def reread(source: str | Path, keep_truncated: bool = False) -> Picture | str:
     if source == "-":
         return "came through standard input"
     try:
+        if images.is_video(source):
+            return Video(source, keep_truncated=keep_truncated).first()
         return images.read(source, keep_truncated=keep_truncated)
     except UserError as error:
         return str(error).removeprefix(f"{source}: ")

@@ -10,6 +10,7 @@ import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -23,7 +24,8 @@ from i2i import images, layers
 from i2i.bands import Plan
 from i2i.errors import UserError
 from i2i.game import Card
-from i2i.memory import Appetite, free_memory, given_back
+from i2i.images.picture import LUMA
+from i2i.memory import SLACK, Appetite, amount, free_memory, given_back
 from i2i.rows import Rows
 from i2i.schedules import mix
 
@@ -35,7 +37,8 @@ Tile = int | Literal["auto", "off"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 LARGE = 1 << 21  # pixels of the result from which bands are no slower than the whole picture on a CPU
 SPARE = 0.8  # of the free memory for maps that are kept; bands and copies take the rest
-LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, what Pillow takes for gray
+PLENTY = 4 << 30  # bytes of free memory from which a band need not be smaller than is fast
+GHOST = 1024, 256  # height and width of a picture that a network's bands are measured with, without computing anything
 Given = TypeVar("Given", Image.Image, Array, Tensor)
 
 
@@ -76,6 +79,16 @@ class Item(NamedTuple):
         return self._replace(pixels=images.shrunk(values, width, height))
 
 
+class Share(NamedTuple):
+    """What else takes of the memory while an image is made in bands."""
+
+    beside: int = 0  # bytes
+    images: int = 1  # that are made at the same time, this one included
+
+
+ALONE = Share()
+
+
 class Engine:
     """A generator made ready to run.
 
@@ -93,8 +106,8 @@ class Engine:
         memory: bytes that one picture may take on a CPU beside what the process holds; None takes what is free.
         say: told in a sentence what a user should know; warnings.warn unless given.
 
-    A network that enlarges is taken to keep what it sees: gray stays gray (the luma of what it draws), and alpha passes
-    through it as a gray picture.
+    A network that enlarges is taken to keep what it sees: gray stays gray (the luma of what it draws), alpha passes
+    through it as a gray picture, and one that knows gray only gets the luma of colours, which are enlarged bicubically.
 
     Raises UserError where the device is missing or the card has no such mode.
     """
@@ -201,6 +214,8 @@ class Engine:
             done = self.picture(images.Picture(color, alpha=image[..., -1]))
             assert done.alpha is not None
             return np.dstack([done.pixels, done.alpha])
+        if image.dtype in (np.uint8, np.uint16) and self.of_luma(image):
+            return self.picture(images.Picture(image)).pixels
         return self.run([image])[0]
 
     def picture(self, picture: images.Picture) -> images.Picture:
@@ -216,7 +231,7 @@ class Engine:
         for picture, each in zip(pictures, parts, strict=True):
             found = [next(results) for _ in each]
             error = next((result for result in found if isinstance(result, UserError)), None)
-            made.append(error or picture.with_pixels(self.joined(picture, found)))
+            made.append(error or self.noted(picture).with_pixels(self.joined(picture, each, found)))
         return made
 
     def parts(self, picture: images.Picture) -> list[Array]:
@@ -231,20 +246,37 @@ class Engine:
             return [pixels]
         return [images.filled(pixels, alpha), alpha]
 
-    def joined(self, picture: images.Picture, results: Sequence[Array], *, top: int = 0) -> Array:
+    def joined(
+        self, picture: images.Picture, parts: Sequence[Array], results: Sequence[Array], *, top: int = 0
+    ) -> Array:
         """Rows of the result from `top` on, [rows,W] or [rows,W,C] with alpha last, of what became of the `parts`."""
+        made, height = results[0], len(parts[0]) * self.card.scale
+        if self.of_luma(picture.pixels):
+            made = images.recolored(made, parts[0], top=top, height=height)
         if len(results) == 1:
-            return results[0]
+            return made
         assert picture.alpha is not None
-        height = picture.alpha.shape[0] * self.card.scale
-        return np.dstack([results[0], images.settled(results[1], picture.alpha, top=top, height=height)])
+        return np.dstack([made, images.settled(results[1], picture.alpha, top=top, height=height)])
+
+    def of_luma(self, pixels: Array) -> bool:
+        """Whether of these colours only the luma goes through the network."""
+        return pixels.ndim == 3 and pixels.shape[2] == 3 and self.card.channels == (1, 1) and self.card.scale != 1
+
+    def noted(self, picture: images.Picture) -> images.Picture:
+        """`picture` with what a user should know of what the network does to such a one."""
+        if self.card.channels != (1, 1) or picture.pixels.ndim == 2:
+            return picture
+        what = "the network knows gray only; " + ("its luma went through it, and its colours were enlarged beside it"
+                                                  if self.card.scale != 1 else "its colours were left out")  # fmt: skip
+        return replace(picture, notes=(*picture.notes, what))
 
     def expected(self, picture: images.Picture, width: int, height: int) -> images.Picture:
         """What becomes of a picture, at that size, with pixels that are all 0 and take no memory."""
         channels = self.card.channels[1]
         if channels in (1, 3):
-            channels = (1 if self.grays(picture.pixels) else channels) + (picture.alpha is not None)
-        return picture.with_pixels(np.broadcast_to(picture.pixels.dtype.type(0), (height, width, channels)))
+            channels = 3 if self.of_luma(picture.pixels) else 1 if self.grays(picture.pixels) else channels
+            channels += picture.alpha is not None
+        return self.noted(picture).with_pixels(np.broadcast_to(picture.pixels.dtype.type(0), (height, width, channels)))
 
     def grays(self, given: Any) -> bool:
         """Whether a colour network's result for these pixels is to be gray, as they are."""
@@ -358,6 +390,7 @@ class Engine:
                              "with `i2i models show`", code=1)  # fmt: skip
         hungry = f" ({why})" if why.startswith("it wants") else ""
         advice = "leave --tile out, " if self.tile == "off" and self.plan(precision) else ""
+        advice += "grant more with --max-memory, " if self.appetite.limit is not None else ""
         return UserError(f"{width} x {height} pixels are too many for this network and memory{hungry}; {advice}"
                          "scale the image down, or take a machine with more", code=1)  # fmt: skip
 
@@ -368,39 +401,46 @@ class Engine:
             self.said.add(sentence)
             self.say(sentence)
 
-    def in_bands(self, size: tuple[int, int], precision: str) -> bool:
-        """Whether a picture of that padded size runs in bands."""
+    def in_bands(self, size: tuple[int, int], precision: str, scale: float = 0) -> bool:
+        """Whether a picture of that padded size runs in bands, or must where what it becomes is resampled to `scale`
+        times its size."""
         if isinstance(self.tile, int):
             return size[0] > self.tile
         if self.tile == "off":
             return False
-        large = self.device.type == "cpu" and size[0] * size[1] * self.card.scale**2 > LARGE
+        large = self.device.type == "cpu" and size[0] * size[1] * max(scale, self.card.scale) ** 2 > LARGE
         return (large or bool(self.hungry(size, precision))) and self.plan(precision) is not None
 
-    def large(self, picture: images.Picture) -> bool:
-        """Whether a picture is one for `stream`."""
-        return self.in_bands(self.padded(picture.pixels.shape[:2]), self.precise(picture.pixels))
+    def large(self, picture: images.Picture, scale: float = 0) -> bool:
+        """Whether a picture is one for `stream`, where its result is resampled to `scale` times its size afterwards."""
+        return self.in_bands(self.padded(picture.pixels.shape[:2]), self.precise(picture.pixels), scale)
 
     def stream(
-        self, picture: images.Picture, sink: Callable[[], AbstractContextManager[Callable[[Array], None]]]
+        self,
+        picture: images.Picture,
+        sink: Callable[[], AbstractContextManager[Callable[[Array], None]]],
+        *,
+        beside: int = 0,
     ) -> None:
         """A large picture through the network, its result handed on as it is made, in the memory of a few bands.
 
         Args:
             sink: opens what takes the rows of the result from top to bottom, [rows,W] or [rows,W,C] with alpha last. It
                 is left with an error, and opened again, where the result must be made once more in fp32.
+            beside: bytes that the sink wants.
 
         Raises UserError (code 1), and what `sink` raises.
         """
         parts = self.parts(picture)
         items = [self.item(0, part) for part in parts]
+        share = Share(beside, len(items))
         size, precision = self.padded(items[0].size), self.precise(parts[0])
         while True:
             try:
                 with sink() as write, self.exactly(DTYPES[precision]):
                     top = 0
-                    for strips in zip(*(self.strips(item, size, precision) for item in items), strict=True):
-                        write(self.joined(picture, strips, top=top))
+                    for strips in zip(*(self.strips(item, size, precision, share) for item in items), strict=True):
+                        write(self.joined(picture, parts, strips, top=top))
                         top += len(strips[0])
                 return
             except FloatingPointError:
@@ -428,17 +468,18 @@ class Engine:
         return out
 
     @torch.inference_mode()
-    def strips(self, item: Item, size: tuple[int, int], precision: str) -> Iterator[Any]:
+    def strips(self, item: Item, size: tuple[int, int], precision: str, share: Share = ALONE) -> Iterator[Any]:
         """The result of one image in bands of rows from top to bottom, in the item's own kind.
 
         Raises FloatingPointError where it is not finite.
         """
         plan, dtype = self.plan(precision), DTYPES[precision]
+        taken = given(self.network(precision), dtype)
         assert plan is not None
 
         def reader(item: Item, size: tuple[int, int]) -> Callable[[Rows], Tensor]:
             def read(rows: Rows) -> Tensor:
-                return self.entering(item, size, rows)[None].to(dtype, memory_format=torch.channels_last)
+                return self.entering(item, size, rows)[None].to(taken, memory_format=torch.channels_last)
 
             return read
 
@@ -446,23 +487,39 @@ class Engine:
         wanted, free = plan.wanted((channels, *size), dtype.itemsize), free_memory(self.device)
         if free is not None and self.appetite.limit is not None:
             free = min(free, self.appetite.limit)
-        statistics = None
+        most = statistics = None
+        if free is not None:
+            free = max(1, (free - share.beside) // share.images)
+            most = self.affordable(plan, size[1], free - min(wanted, int(SPARE * free)))
         if free is not None and wanted > SPARE * free:
             factor = math.ceil(math.sqrt(wanted / (SPARE * free)))
             small = item.shrunk(factor)
             least = self.padded(small.size)
-            statistics = plan.run(reader(small, least), (channels, *least), lambda rows, band: None)
+            statistics = plan.run(reader(small, least), (channels, *least), lambda rows, band: None, most=most)
             self.say(f"{item.size[1]} x {item.size[0]} pixels are too many to keep; the norms' statistics are taken "
                      f"at 1/{factor} of the size, so colours may differ a little from one piece")  # fmt: skip
         height, width = (side * self.card.scale for side in item.size)
         rows = self.tile * self.card.scale if isinstance(self.tile, int) else None
-        for (first, _), band in plan.bands(reader(item, size), (channels, *size), rows=rows, statistics=statistics):
+        for (first, _), band in plan.bands(reader(item, size), (channels, *size), rows=rows, most=most,
+                                           statistics=statistics):  # fmt: skip
             if first >= height:
                 return
             y = band[0, :, : height - first, :width]
             if not torch.isfinite(y).all():
                 raise FloatingPointError
             yield self.leaving(y, item)
+
+    def affordable(self, plan: Plan, width: int, free: int) -> int | None:
+        """Rows of a picture of that width that may make a band in so many bytes; None where that need not be asked.
+
+        Raises MemoryError where there is none, and the user has set the limit.
+        """
+        if free > PLENTY and self.appetite.limit is None:
+            return None
+        least, each = (SLACK * width * part for part in plan.per_column((self.card.channels[0], *self.padded(GHOST))))
+        if least + each > free and self.appetite.limit is not None:
+            raise MemoryError(f"it wants about {amount(least + each)} a row at a time, {amount(max(0, free))} are free")
+        return max(1, int((free - least) / max(1, each)))
 
     @torch.inference_mode()
     def forward(self, network: nn.Module, items: list[Item], size: tuple[int, int], dtype: torch.dtype) -> list[Any]:
@@ -472,7 +529,7 @@ class Engine:
         if dtype == torch.float32:
             x = x.contiguous()
         else:
-            x = x.to(dtype, memory_format=torch.channels_last)
+            x = x.to(given(network, dtype), memory_format=torch.channels_last)
         if self.mode == "paper":
             layers.seed_dropout(network, [torch.Generator().manual_seed(item.seed) for item in items])
         with self.exactly(dtype):
@@ -555,6 +612,11 @@ def find_device(name: str) -> torch.device:
     elif device.type not in ("cpu", "mps"):
         raise UserError(f"'{name}' is no device this engine runs on; take auto, cpu, cuda or mps")
     return device
+
+
+def given(network: nn.Module, dtype: torch.dtype) -> torch.dtype:
+    """The number format in which a network of that one takes its input."""
+    return torch.float32 if any(isinstance(module, layers.Narrow) for module in network.modules()) else dtype
 
 
 def reflected(size: int, target: int) -> NDArray[np.intp]:

@@ -17,10 +17,13 @@ __all__ = ["Job", "parse_shard", "plan"]
 
 GLOB = re.compile(r"[*?\[]")
 SINGLE = {suffix: name for name, held in images.FORMATS.items() for suffix in held.suffixes}
+SINGLE |= {suffix: name for name, suffixes in images.CONTAINERS.items() for suffix in suffixes}
+READ = images.SUFFIXES | images.VIDEOS
 # Inputs whose format is not written, and those that only a look at the pixels settles (see Job.target)
 BECOMES = {".gif": ".png", ".ico": ".png", ".tga": ".png", ".pcx": ".png", ".sgi": ".png", ".avifs": ".avif",
            ".mpo": ".jpg", ".heic": ".jpg", ".heif": ".jpg", ".hif": ".jpg", ".pbm": ".ppm",
            ".pgm": ".ppm", ".pnm": ".ppm", ".dib": ".bmp", ".apng": ".png",
+           ".webm": ".mkv", ".avi": ".mp4",
            ".j2c": ".jp2", ".jpc": ".jp2", ".jpf": ".jp2", ".jpx": ".jp2", ".j2k": ".jp2"}  # fmt: skip
 
 
@@ -82,7 +85,7 @@ def plan(inputs: Sequence[str], out: str | Path, *, format: str | None, suffix: 
 
     Raises UserError where an input is missing, a folder is empty, or results would fall upon inputs.
     """
-    single = str(out) != "-" and Path(out).suffix.lower() in images.SUFFIXES and not Path(out).is_dir()
+    single = str(out) != "-" and Path(out).suffix.lower() in READ and not Path(out).is_dir()
     root = Path(out).parent if single else Path(out)
     found = list(dict.fromkeys(pair for given in inputs for pair in expand(given, root, len(inputs) > 1)))
     if str(out) == "-" or single:
@@ -90,12 +93,17 @@ def plan(inputs: Sequence[str], out: str | Path, *, format: str | None, suffix: 
             raise UserError(f"-o {out} takes one picture, but the inputs are {len(found)}; name a folder")
         source = found[0][0]
         if not single:
-            return [Job(source, Path(), None, format or None)], []
+            return [Job(source, Path(), None, None if images.is_video(source) else format or None)], []
         if source != "-" and Path(out).exists() and Path(out).samefile(source):
             raise UserError(f"-o {out} is the input itself; choose another name")
         by_ending = SINGLE.get(Path(out).suffix.lower())
+        if images.is_video(source) != images.is_video(out):
+            wanted, given = ("a video", "a picture") if images.is_video(out) else ("a picture", "a video")
+            what = "through standard input comes" if source == "-" else f"{source} is"
+            raise UserError(f"-o {out} names {wanted}, but {what} {given}; choose another name")
         if by_ending is None:
-            raise UserError(f"-o {out}: no {Path(out).suffix} is written; take one of {', '.join(images.FORMATS)}")
+            known = images.CONTAINERS if images.is_video(out) else images.FORMATS
+            raise UserError(f"-o {out}: no {Path(out).suffix} is written; take one of {', '.join(known)}")
         if format not in (None, by_ending):
             raise UserError(f"-o {out} asks for {by_ending}, --format for {format}; leave one of them out")
         return [Job(source, root, Path(out).name, by_ending)], []
@@ -137,7 +145,7 @@ def expand(given: str, out: Path, several: bool) -> Iterator[tuple[str, str]]:
         yield given, path.name
     elif GLOB.search(given):
         matches = sorted(match for match in glob.glob(given, recursive=True) if Path(match).is_file())
-        matches = [match for match in matches if Path(match).suffix.lower() in images.SUFFIXES]
+        matches = [match for match in matches if Path(match).suffix.lower() in READ]
         if not matches:
             raise UserError(f"no picture matches {given}; check the pattern, and keep it in quotes")
         fixed = Path(given[: GLOB.search(given).start()] + "x").parent  # type: ignore[union-attr]
@@ -148,11 +156,12 @@ def expand(given: str, out: Path, several: bool) -> Iterator[tuple[str, str]]:
 
 
 def scan(folder: Path, out: Path) -> Iterator[str]:
-    """Paths of pictures under `folder`, relative to it; not hidden ones, nor results of an earlier run in `out`."""
+    """Paths of pictures and videos under `folder`, relative to it; not hidden ones, nor results of an earlier run in
+    `out`."""
     real, skipped = folder.resolve(), out.resolve()
     above = frozenset(real.parents) | (frozenset() if skipped == real else {skipped})
     for path in walk(folder, above):
-        if path.suffix.lower() in images.SUFFIXES:
+        if path.suffix.lower() in READ:
             yield path.relative_to(folder).as_posix()
 
 
@@ -173,7 +182,7 @@ def named(found: list[tuple[str, str]], root: Path, format: str | None, suffix: 
                 result = f"{whole}.{count}{ending}"
             taken.add(result.casefold())
             renamed.append(f"{source} shares its name with another input; its result is {root / result}")
-        jobs.append(Job(source, root, result, format))
+        jobs.append(Job(source, root, result, None if images.is_video(source) else format))
     return jobs, renamed
 
 
@@ -181,7 +190,7 @@ def result_name(name: str, format: str | None, suffix: str) -> str:
     """`name` with the suffix after its stem and the ending its format promises."""
     path = Path(name)
     ending = path.suffix.lower()
-    if format is not None:
+    if format is not None and not images.is_video(name):  # it is one for pictures
         ending = path.suffix if ending in images.FORMATS[format].suffixes else images.FORMATS[format].suffixes[0]
     elif ending in BECOMES or ending not in SINGLE:
         ending = BECOMES.get(ending, ".png")

@@ -26,11 +26,13 @@ from i2i.checkpoint import save_generator
 from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.game import Card
-from i2i.images import Picture, read
+from i2i.images import Picture, read, side_by_side
+from i2i.images.picture import as_depth
 from i2i.spec import Spec
 from i2i.translation.esrgan import RRDBNet
 from i2i.translation.srgan import SRResNet
 
+ODD = Path(__file__).parent / "odd_images"
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 TINY: dict[str, Any] = {"scale": 4, "width": 4, "blocks": 1, "residual": True, "span": [0.0, 1.0]}
 
@@ -147,6 +149,53 @@ def test_a_strip_that_is_not_finite_begins_the_picture_again_in_fp32() -> None:
     assert sum("not finite in bf16" in sentence for sentence in said) == 1
 
 
+class Bicubic(nn.Module):
+    """Enlarges, and knows one channel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.interpolate(x, scale_factor=4, mode="bicubic")
+
+    def card(self) -> Card:
+        return Card(channels=(1, 1), scale=4, value_range=((0, 1), (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_network_of_gray_keeps_colours(dtype: Any) -> None:
+    colors = Image.fromarray(noise(6, 5, 3)).resize((29, 31), Image.Resampling.BICUBIC)
+    picture = Picture(as_depth(np.asarray(colors), dtype), noise(31, 29, dtype=dtype))
+    whole = ready(Bicubic(), tile="off").picture(picture)
+    plain = as_depth(np.asarray(colors.resize((116, 124), Image.Resampling.BICUBIC)), dtype)
+    top = np.iinfo(dtype).max
+    assert "gray only" in whole.notes[0] and whole.pixels.shape == (124, 116, 3)
+    opaque = Picture(picture.pixels)
+    assert np.abs(ready(Bicubic(), tile="off").picture(opaque).pixels.astype(int) - plain).mean() < top / 50
+    assert np.array_equal(streamed(ready(Bicubic(), tile=4), picture), whole.values)
+    found = ready(Bicubic())(picture.pixels)
+    assert np.array_equal(found, ready(Bicubic()).picture(opaque).pixels)
+
+
+def test_bands_shrink_to_the_memory_that_is_granted() -> None:
+    network = SRResNet(**{**TINY, "width": 64})
+    picture = Picture(noise(24, 1000, 3))
+    plan = ready(network).plan("fp32")
+    assert plan is not None
+    least, each = (2.2 * 1000 * part for part in plan.per_column((3, 1024, 256)))
+    heights = []
+    for memory in (least + 2.5 * each, least + 7.5 * each):
+        engine, bands = ready(SRResNet(**{**TINY, "width": 64}), memory=int(memory)), []
+
+        @contextmanager
+        def sink(bands: list[int] = bands) -> Iterator[Callable[[np.ndarray], None]]:
+            yield lambda rows: bands.append(len(rows))
+
+        engine.stream(picture, sink)
+        heights.append(bands[0])
+    assert heights == [8, 28]  # 2 and 7 rows of the picture
+    engine = ready(SRResNet(**{**TINY, "width": 64}), memory=int(least))
+    with pytest.raises(UserError, match="1000 x 24 pixels .* a row at a time, .* are free.* --max-memory"):
+        engine.stream(picture, sink)
+
+
 # --- what becomes of pictures
 
 
@@ -167,6 +216,59 @@ def test_a_gradient_of_16_bits_keeps_its_levels(engine: Engine, tmp_path: Path, 
     outcomes(engine, [tmp_path / "ramp.png"], tmp_path / "out")
     made = read(tmp_path / "out/ramp.png")
     assert made.deep and made.pixels.shape == (16, 4000) and len(np.unique(made.pixels)) >= 10_000
+
+
+def test_a_gradient_of_16_bits_has_no_bands(tmp_path: Path, strips: None) -> None:
+    network = tiny()
+    network.last.weight.zero_()  # what is left is the bicubic enlargement
+    ramp = np.linspace(0, 65_535, 3000).astype(np.uint16)[None].repeat(6, 0)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    outcomes(ready(network), [tmp_path / "ramp.png"], tmp_path / "out")
+    row = read(tmp_path / "out/ramp.png").pixels[12].astype(int)
+    steps = np.diff(row[16:-16])
+    assert len(np.unique(row)) >= 10_000 and steps.min() >= -1 and steps.max() <= 2 * 65_535 / 12_000 + 1
+
+
+def test_a_logo_shows_nothing_of_what_lay_under_its_alpha(engine: Engine, tmp_path: Path, strips: None) -> None:
+    """Laid over white and over black it is what it would be with any other colours under alpha 0."""
+    made = []
+    for hidden in ((0, 0, 0), (0, 255, 0), (255, 255, 255)):
+        logo = Image.new("RGBA", (40, 30), (*hidden, 0))
+        ImageDraw.Draw(logo).ellipse((6, 5, 33, 24), fill=(220, 30, 30, 255))
+        logo.save(tmp_path / "logo.png")
+        outcomes(engine, [tmp_path / "logo.png"], tmp_path / "out", existing="overwrite")
+        made.append(Image.open(tmp_path / "out/logo.png").convert("RGBA"))
+    for ground in ("white", "black"):
+        laid = [np.asarray(Image.alpha_composite(Image.new("RGBA", one.size, ground), one)) for one in made]
+        assert all(np.array_equal(laid[0], other) for other in laid[1:])
+    alpha = np.asarray(made[0])[..., 3]
+    assert 0.9 < (alpha > 127).sum() / (16 * (np.asarray(logo)[..., 3] > 0).sum()) < 1.1
+    assert ((alpha > 0) & (alpha < 255)).mean() < 0.15  # what is neither is its edge
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_large_results_are_shown_too(
+    engine: Engine, tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pairs, on the sheet and in the gallery: made while rows pass, they are what they are of whole results."""
+    (tmp_path / "in").mkdir()
+    colors = Image.fromarray(noise(4, 6, 3)).resize((150, 90), Image.Resampling.BICUBIC)
+    colors.save(tmp_path / "in/a.jpg")
+    colors.convert("LA").save(tmp_path / "in/b.png")
+    Image.fromarray(noise(1, 3000, 3)).save(tmp_path / "in/wide.png")
+    monkeypatch.setattr(engines, "LARGE", 16 if large else 1 << 30)
+    if large:
+        monkeypatch.setattr(engine, "pictures", lambda pictures: [1 / 0 for _ in pictures])
+    found = outcomes(engine, [tmp_path / "in"], tmp_path / "out", compare=True, gallery=True)
+    assert [outcome.status for outcome in found] == ["written"] * 3
+    for source, result in (("a.jpg", "a.jpg"), ("b.png", "b.png"), ("wide.png", "wide.png")):
+        truth = side_by_side(read(tmp_path / "in" / source), read(tmp_path / "out" / result)).pixels
+        seen = read(tmp_path / "out/compare" / f"{result}.png").pixels
+        assert seen.shape == truth.shape and np.abs(seen.astype(int) - truth).mean() < 2
+    sheet = read(tmp_path / "out/compare.png").pixels
+    assert sheet.shape[0] < 800 and sheet.shape[1] < 3200
+    page = (tmp_path / "out/gallery.html").read_text()
+    assert "600" in page and "360" in page  # the size of the result, not of what is shown
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -227,9 +329,47 @@ def test_what_a_format_cannot_hold_is_said_before_the_network_runs(
     for format in ("jpeg", "webp"):
         (found,) = outcomes(engine, [tmp_path / "wide.png"], tmp_path / "out", format=format)
         assert found.status == "failed" and "80000x8 pixels" in found.reason and "--format png" in found.reason
-    (found,) = outcomes(engine, [tmp_path / "a.png"], tmp_path / "out", format="jpeg", max_memory=1000)
-    assert found.status == "failed" and "GB are granted" in found.reason
+    (found,) = outcomes(engine, [tmp_path / "a.png"], tmp_path / "out", format="webp", max_memory=1000)
+    assert found.status == "failed" and "MB are granted" in found.reason
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_what_is_lost_of_a_large_picture_is_said_before_it_is_made(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(noise(9, 9, dtype=np.uint16)).save(tmp_path / "a.png")
+    Image.fromarray(noise(2, 5_000, 3)).save(tmp_path / "wide.webp")
+    monkeypatch.setattr(engines, "LARGE", 16)
+    said: list[str] = []
+    before: list[int] = []
+    monkeypatch.setattr(engine, "stream", lambda *given, **options: before.append(len(said)))
+    for name, settings in (("a.png", Settings(format="jpeg")), ("wide.webp", Settings())):
+        batchrun.run(engine, [str(tmp_path / name)], tmp_path / "out", settings, say=said.append)
+    assert before == [2, 4]  # after what is said of the model
+    assert "a.png: jpeg cannot hold 16 bits" in said[1] and "webp cannot hold sides beyond 16383" in said[3]
+
+
+def test_results_that_are_resampled_to_be_large_are_streamed(engine: Engine, tmp_path: Path) -> None:
+    picture = Picture(noise(30, 20, 3))
+    assert not engine.large(picture) and engine.large(picture, 64)
+    Image.fromarray(picture.pixels).save(tmp_path / "a.png")
+    parts: list[float] = []
+    batchrun.run(engine, [str(tmp_path / "a.png")], tmp_path / "out", Settings(scale=64),
+                 step=lambda source, part: parts.append(part))  # fmt: skip
+    assert parts[-1] == 1 and read(tmp_path / "out/a.png").pixels.shape == (1920, 1280, 3)
+
+
+def test_a_frame_that_memory_cannot_hold_is_refused(engine: Engine, tmp_path: Path) -> None:
+    pages = [Image.fromarray(noise(side, side, 3)) for side in (8, 200)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    (found,) = outcomes(engine, [tmp_path / "a.tif"], tmp_path / "out", max_memory=2_000_000)
+    assert found.status == "failed" and "frame 2 becomes 800x800 pixels" in found.reason
+    assert not list((tmp_path / "out").iterdir())
+    (found,) = outcomes(engine, [tmp_path / "a.tif"], tmp_path / "out")
+    assert found.status == "written"
+    pages[0].save(tmp_path / "b.webp", save_all=True, append_images=[pages[0].rotate(90 * turn) for turn in (1, 2, 3)])
+    (found,) = outcomes(engine, [tmp_path / "b.webp"], tmp_path / "out", max_memory=16 * 32 * 32 - 1)
+    assert found.output and found.output.endswith("b.webp.png") and "4 frames of 32x32 pixels" in found.notes[0]
 
 
 def test_a_failure_in_the_middle_leaves_nothing(engine: Engine, tmp_path: Path, strips: None) -> None:
@@ -293,7 +433,30 @@ def test_a_killed_run_is_continued(model: Path, tmp_path: Path) -> None:
     assert len(list(out.iterdir())) == 12  # no temporary file among them
 
 
-def test_memory_does_not_grow_with_the_height(model: Path, tmp_path: Path) -> None:
+def test_the_odd_images_in_one_run(tmp_path: Path) -> None:
+    """All that Pillow reads are written, twice as large; every other is named with its reason."""
+    twice = {**TINY, "scale": 2}
+    network = SRResNet(**twice)
+    save_generator(tmp_path / "x2.safetensors", network, Spec.to(SRResNet, **twice), network.card())
+    done = upscale(tmp_path / "x2.safetensors", "--json", ODD, "-o", tmp_path / "out")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()[:-1]]
+    found = {Path(line["input"]).relative_to(ODD).as_posix(): line for line in lines}
+    index = [row.split("\t") for row in (ODD / "INDEX.tsv").read_text().splitlines()[1:]]
+    assert sorted(found) == sorted(row[0] for row in index)
+    for name, _, _, _, size, *_, pillow, _ in index:
+        line = found[name]
+        if pillow == "ok":
+            assert line["status"] == "written" and Path(line["output"]).is_file(), line
+            assert sorted(line["size"]) == sorted(2 * int(side) for side in size.split("x")), line
+        else:
+            assert line["status"] == "failed" and name in line["reason"] and line["output"] is None
+    written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(written) == 165 and not [path for path in written if path.suffix == ".part"]
+
+
+@pytest.mark.parametrize("format", ["png", "jpg"])
+def test_memory_does_not_grow_with_the_height(model: Path, tmp_path: Path, format: str) -> None:
     code = (
         "import sys\n"
         "from i2i.cli import main\n"
@@ -304,9 +467,9 @@ def test_memory_does_not_grow_with_the_height(model: Path, tmp_path: Path) -> No
     for rows in (1200, 6000):
         Image.fromarray(np.zeros((rows, 300, 3), np.uint8)).save(tmp_path / "tall.png")
         command = [sys.executable, "-c", code, "upscale", "-q", "-m", str(model), "--tile", "64",
-                   str(tmp_path / "tall.png"), "-o", str(tmp_path / f"out{rows}.png")]  # fmt: skip
+                   str(tmp_path / "tall.png"), "-o", str(tmp_path / f"out{rows}.{format}")]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=ALONE)
         peaks.append(int(done.stdout.split()[-1]) / 1024)
-        with Image.open(tmp_path / f"out{rows}.png") as image:
+        with Image.open(tmp_path / f"out{rows}.{format}") as image:
             assert image.size == (1200, 4 * rows)
     assert peaks[1] - peaks[0] < 30  # MiB; the larger result has 82, and 66 more than the other

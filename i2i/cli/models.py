@@ -169,10 +169,19 @@ def get(name: tuple[str, ...], again: bool, quiet: bool) -> None:
 
 @models.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--as", "name", required=True, metavar="NAME", help="The published model that it is.")
+@click.option("--as", "name", metavar="NAME", help="The published model that it is.")
 @click.option("--overwrite", is_flag=True, help="Replace the one that is here.")
-def add(file: Path, name: str, overwrite: bool) -> None:
-    """Keep FILE, which you have from elsewhere, as the published model NAME."""
+def add(file: Path, name: str | None, overwrite: bool) -> None:
+    """Keep FILE, which you have from elsewhere, as the published model NAME.
+
+    Without a name: weights of a network that judges pictures (Inception, CLIP, DINOv2, the trunks of LPIPS), known by
+    their checksum.
+    """
+    if name is None:
+        from i2i.weights import add_weights
+
+        click.echo(add_weights(file))
+        return
     from i2i.zoo import published
 
     click.echo(published.add(name, file, overwrite=overwrite))

@@ -89,8 +89,9 @@ OPTIONS = [
     click.argument("inputs", nargs=-1, metavar="[INPUT]..."),
     click.option("-o", "--out", default=None, help="Folder, file, or - for standard output [default: see above]."),
     click.option("--format", type=click.Choice(FORMATS, case_sensitive=False),
-                  help="Of the results [default: each input's, or png where that cannot hold the result]."),
-    click.option("--quality", type=click.IntRange(1, 100), help="Of jpeg, webp and avif [default: 95]."),
+                  help="Of pictures [default: each input's, or png where that cannot hold the result]; videos are "
+                       "H.264 in mp4, mov or mkv."),
+    click.option("--quality", type=click.IntRange(1, 100), help="Of jpeg, webp, avif and video [default: 95]."),
     click.option("--suffix", default="", help="Put after each name's stem: _fake makes a_fake.png of a.png."),
     click.option("--batch", type=click.IntRange(min=1), help="Images per pass [default: 1 on a CPU, 8 on a GPU]."),
     click.option("--tile", callback=tile, default="auto", show_default=True, metavar="auto|N|off",
@@ -227,6 +228,21 @@ def speed(count: int, seconds: float) -> str:
     return f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s an image"
 
 
+def paced() -> Callable[[str, float], str]:
+    """What says how far a large picture is, and how long the rest of it will take."""
+    current, begun, before = "", 0.0, 0.0
+
+    def said(source: str, done: float) -> str:
+        nonlocal current, begun, before
+        now = time.monotonic()
+        if source != current or done < before:
+            current, begun, before = source, now, done
+        left = f", {(now - begun) / (done - before) * (1 - done):.0f} s left" if before < done < 1 else ""
+        return f"{source}: {done:.0%}{left}"
+
+    return said
+
+
 class Shown(NamedTuple):
     """What shows how far a run is."""
 
@@ -245,6 +261,7 @@ def progress(quiet: bool, line: Callable[[Outcome], str]) -> Iterator[Shown]:
     def note(outcome: Outcome) -> str:
         return f"{outcome.input}: {'; '.join(outcome.notes)}" if outcome.notes and not quiet else ""
 
+    pace = paced()
     if quiet or not sys.stderr.isatty():
         started = last = time.monotonic()
 
@@ -261,10 +278,10 @@ def progress(quiet: bool, line: Callable[[Outcome], str]) -> Iterator[Shown]:
 
         def part(source: str, done: float) -> None:
             nonlocal last
-            now = time.monotonic()
-            if not quiet and now - last >= EVERY and done < 1:
+            now, text = time.monotonic(), pace(source, done)
+            if not quiet and now - last >= max(EVERY, (now - started) / 20) and done < 1:
                 last = now
-                click.echo(f"{source}: {done:.0%}", err=True)
+                click.echo(text, err=True)
 
         yield Shown(plain, part)
         return
@@ -286,6 +303,6 @@ def progress(quiet: bool, line: Callable[[Outcome], str]) -> Iterator[Shown]:
             bar.update(task, completed=done, total=total, rate=speed(done, time.monotonic() - started))
 
         def lively(source: str, done: float) -> None:
-            bar.update(task, rate=f"{source}: {done:.0%}")
+            bar.update(task, rate=pace(source, done))
 
         yield Shown(live, lively)

@@ -15,10 +15,11 @@ __all__ = ["translate"]
 def translate(model: str | None, inputs: tuple[str, ...], options: running.Options) -> int:
     """Turn images into their counterparts.
 
-    INPUT is an image, a folder (its tree is mirrored), a glob in quotes, or - for standard input. Without INPUT: the
-    test split of the model's data set if it is there, else the pictures that ship.
+    INPUT is an image or a video, a folder (its tree is mirrored), a glob in quotes, or - for standard input. Without
+    INPUT: the test split of the model's data set if it is there, else the pictures that ship.
 
     Any height and width; 8 and 16 bits, alpha, colour profile and EXIF are kept, animations and pages with all frames.
+    Videos keep their times, sound and subtitles.
     Results go to the folder translated unless -o names another. Exit code 1 if some inputs failed.
     """
     if not model:

@@ -36,12 +36,12 @@ def scale(context: click.Context, option: click.Parameter, text: str | None) -> 
 def upscale(model: str | None, inputs: tuple[str, ...], scale: float | None, options: running.Options) -> int:
     """Enlarge photographs.
 
-    INPUT is an image, a folder (its tree is mirrored), a glob in quotes, or - for standard input.
+    INPUT is an image or a video, a folder (its tree is mirrored), a glob in quotes, or - for standard input.
 
     Gray stays gray, 16 bits stay 16 bits; alpha is enlarged with the picture; orientation is applied, colour profile
-    and EXIF are kept, animations and pages with all frames. Large results are written as they are made: png, tiff and
-    ppm in the memory of a few rows. Results go to the folder upscaled unless -o names another. Exit code 1 if some
-    inputs failed.
+    and EXIF are kept, animations and pages with all frames, videos with their times, sound and subtitles. Large results
+    are written as they are made: png, jpeg, tiff and ppm in the memory of a few rows. Results go to the folder upscaled
+    unless -o names another. Exit code 1 if some inputs failed.
     """
     return running.execute(model or usual(), inputs, options, out="upscaled", scale=scale, enlarge=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from i2i.images.frames import Frame, Frames, FrameWriter
+from i2i.images.h264 import CONTAINERS, VideoWriter
 from i2i.images.picture import (
     FORMATS,
     SUFFIXES,
@@ -18,34 +19,44 @@ from i2i.images.picture import (
     unpremultiplied,
 )
 from i2i.images.reading import LARGEST_FILE, Head, count_frames, from_pil, read, read_head
-from i2i.images.resampling import Resampler, resampled
+from i2i.images.resampling import Resampler, recolored, resampled
+from i2i.images.shown import Miniature, pair_written
 from i2i.images.strips import STREAMED, StripWriter, memory_needed
+from i2i.images.video import VIDEOS, Video, is_video
 from i2i.images.writing import encode, fitting_format, lacks, promise, save, sweep, write
 
 __all__ = [
+    "CONTAINERS",
     "FORMATS",
     "LARGEST_FILE",
     "STREAMED",
     "SUFFIXES",
+    "VIDEOS",
     "Frame",
     "FrameWriter",
     "Frames",
     "Head",
     "Layout",
+    "Miniature",
     "Picture",
     "Resampler",
     "StripWriter",
+    "Video",
+    "VideoWriter",
     "count_frames",
     "encode",
     "filled",
     "fitting_format",
     "from_pil",
+    "is_video",
     "lacks",
     "memory_needed",
+    "pair_written",
     "premultiplied",
     "promise",
     "read",
     "read_head",
+    "recolored",
     "resampled",
     "save",
     "settled",

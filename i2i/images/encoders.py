@@ -1,4 +1,4 @@
-"""Files written row by row: PNG, TIFF and PPM in the memory of a few rows; the formats of other libraries whole.
+"""Files written row by row: PNG, TIFF, JPEG and PPM in the memory of a few rows; the formats of other libraries whole.
 
 An encoder takes rows from top to bottom in pieces of any height and writes to a seekable binary file.
 """
@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin
 
 from i2i.images.picture import Array, Layout
 
-__all__ = ["Encoder", "Png", "Ppm", "Tiff", "Whole", "pillow_options"]
+__all__ = ["Encoder", "Jpeg", "Png", "Ppm", "Tiff", "Whole", "pillow_options"]
 
 BLOCK = 1 << 20  # bytes of pixels that are compressed together
 CLASSIC = 4_000_000_000  # bytes of pixels from which a TIFF counts with 64 bits; deflate may add a little
@@ -253,6 +253,55 @@ class Tiff:
                 tags[tag] = body
         self.link = self.at + (8 + 20 * len(tags) if self.large else 2 + 12 * len(tags))
         return tags.tobytes(self.at)  # counts the offsets of the strips from the end of what it writes
+
+
+class Jpeg:
+    """Baseline JPEG (ITU-T T.81), decoded to the very pixels of the picture that Pillow writes in one piece.
+
+    A row of its blocks ends with a restart marker, after which nothing refers to what came before. So strips that are
+    encoded by themselves, with tables that do not depend on the picture, can be put together. The markers count from 0
+    to 7 and begin anew: strips of a multiple of 8 rows of blocks end with number 7.
+    """
+
+    STRIP = 128  # rows of pixels: 8 rows of blocks where colours have half the size, else 16
+
+    def __init__(self, out: IO[bytes], layout: Layout, quality: int) -> None:
+        self.out, self.layout, self.tables = out, layout, b""
+        self.options = pillow_options(layout, "jpeg", quality)
+        self.blocks = Blocks(self.STRIP)
+
+    def write(self, rows: Array) -> None:
+        for block in self.blocks.add(rows):
+            self.strip(block)
+
+    def strip(self, block: Array) -> None:
+        """A JPEG of some rows, of which the first keeps its head, with the whole picture's height, and all the scan."""
+        file = io.BytesIO()
+        image = Image.fromarray(np.ascontiguousarray(block[..., 0] if block.shape[2] == 1 else block))
+        image.save(file, "JPEG", restart_marker_rows=1, **self.options)
+        data = file.getbuffer()
+        at, tables = 2, b""
+        while (kind := data[at + 1]) != 0xDA:  # up to the head of the scan
+            past = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
+            if kind == 0xC0:  # the frame
+                struct.pack_into(">H", data, at + 5, self.layout.height)
+            if kind in (0xC4, 0xDB):  # Huffman and quantisation tables
+                tables += data[at:past]
+            at = past
+        if self.tables:
+            assert tables == self.tables, "this build of Pillow fits a JPEG's tables to its pixels"
+            self.out.write(b"\xff\xd7")
+            self.out.write(data[at + 2 + struct.unpack_from(">H", data, at + 2)[0] : -2])
+            return
+        self.out.write(data[:-2])
+        self.tables = tables
+        for key in ("exif", "icc_profile", "xmp"):
+            self.options.pop(key, None)
+
+    def finish(self) -> None:
+        for block in self.blocks.rest():
+            self.strip(block)
+        self.out.write(b"\xff\xd9")
 
 
 class Ppm:

@@ -24,7 +24,7 @@ from i2i.images.writing import destination, fit_layout, fit_rows, lacks
 __all__ = ["Frame", "FrameWriter", "Frames"]
 
 MOVING = ("png", "webp", "avif")  # formats that hold an animation
-COLLECTED = 2 << 30  # bytes of pictures that may be collected for a library that takes an animation whole
+COLLECTED = 2 << 30  # bytes of pictures that are collected at most for a library that takes an animation whole
 
 
 class Frame(NamedTuple):
@@ -47,16 +47,20 @@ class Frames:
         notes: what a user should know of the whole file.
     """
 
-    def __init__(self, source: str | Path | bytes, *, keep_truncated: bool = False, name: str = "") -> None:
+    def __init__(
+        self, source: str | Path | bytes, *, keep_truncated: bool = False, memory: int | None = None, name: str = ""
+    ) -> None:
         """
         Args:
             source: a path, or the bytes of a file.
             keep_truncated: take the whole frames that are there of an animation whose end is missing.
+            memory: bytes of a result that may be collected for a library that takes an animation whole.
             name: how errors call it; the path unless given.
 
         Raises UserError (code 1) where it cannot be read; of an animation, all frames are looked at.
         """
         self.name, self.data = contents(source, name)
+        self.memory = COLLECTED if memory is None else min(memory, COLLECTED)
         self.notes: tuple[str, ...] = ()
         self.gray, self.alpha, self.deep = True, False, False
         try:
@@ -155,7 +159,7 @@ class Frames:
         with opened(self.data) as image:
             width, height = (round(side * scale) for side in image.size)
         lacking = lacks(format, width, height, alpha=self.alpha, deep=self.deep)
-        if not lacking and format in ("webp", "avif") and 4 * width * height * self.count > COLLECTED:
+        if not lacking and format in ("webp", "avif") and 4 * width * height * self.count > self.memory:
             lacking = f"{self.count} frames of {width}x{height} pixels in the memory that is granted"
         if lacking and asked:
             raise UserError(f"{self.name}: {format} cannot hold {lacking}; take --format png", code=1)
@@ -165,6 +169,12 @@ class Frames:
         if format == "tiff" and not self.pages:
             note = f"{self.format.lower()} became tiff: a page for each frame, without its duration"
         return format, note
+
+    def writer(
+        self, target: str | Path | IO[bytes], format: str, *, quality: int | None = None, keep_gps: bool = False
+    ) -> FrameWriter:
+        """What writes as many frames, to be shown as often."""
+        return FrameWriter(target, format, self.count, plays=self.plays, quality=quality, keep_gps=keep_gps)
 
 
 def plays(image: Image.Image) -> int:
@@ -182,6 +192,7 @@ class FrameWriter:
 
     Attributes:
         notes: what the format could not hold.
+        size: (width, height) of the first frame as it was written.
     """
 
     def __init__(
@@ -222,7 +233,7 @@ class FrameWriter:
         layout, notes = fit_layout(frame.picture.layout, self.format, keep_gps=self.keep_gps)
         values = fit_rows(frame.picture.values, layout)
         if not self.came:
-            self.layout, self.notes = layout, notes
+            self.layout, self.notes, self.size = layout, notes, (layout.width, layout.height)
         if self.format == "tiff":
             self.page = Tiff(self.out, layout, after=self.page)
             self.page.write(values)

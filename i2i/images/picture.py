@@ -12,6 +12,7 @@ from PIL import Image
 
 __all__ = [
     "FORMATS",
+    "LUMA",
     "PILLOW",
     "SUFFIXES",
     "Array",
@@ -30,6 +31,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = NDArray[Any]
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601, what Pillow takes for gray
 
 
 class Format(NamedTuple):

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from i2i.images.picture import Array
+from i2i.images.picture import LUMA, Array
 
-__all__ = ["Resampler", "resampled", "resize"]
+__all__ = ["Resampler", "recolored", "resampled", "resize"]
 
 Box = tuple[float, float, float, float]
 
@@ -71,6 +71,24 @@ def in_turn(values: Array, width: int, height: int, rows: tuple[float, float] | 
     first, last = rows or (0, len(values))
     across = resize(values, width=width, height=len(values))
     return resize(across, width=width, height=height, box=(0, first, width, last))
+
+
+def recolored(luma: Array, source: Array, *, top: int = 0, height: int | None = None) -> Array:
+    """Rows [rows,W,3] of an enlarged picture, of its luma and the colours that it had before, enlarged bicubically.
+
+    Args:
+        luma: [rows,W], rows of the result from `top` on, of one type with the source.
+        source: [h,w,3] before it was enlarged.
+        height: of the whole result; the rows' own unless given.
+    """
+    rows, width = luma.shape
+    ratio = len(source) / (height or rows)
+    first, last = top * ratio, (top + rows) * ratio
+    above = max(0, math.floor(first) - 3)  # the filter reaches two rows
+    near = source[above : math.ceil(last) + 3].astype(np.float32)
+    plain = in_turn(near, width, rows, (first - above, min(last - above, len(near))))
+    made = plain + (luma - plain @ LUMA)[..., None]
+    return np.rint(made).clip(0, np.iinfo(luma.dtype).max).astype(luma.dtype)
 
 
 class Resampler:

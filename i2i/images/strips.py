@@ -7,23 +7,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from i2i.images.encoders import Jpeg
 from i2i.images.picture import Array, Layout
 from i2i.images.writing import Fitted, destination
 
 __all__ = ["STREAMED", "StripWriter", "memory_needed"]
 
-STREAMED = ("png", "tiff", "ppm")
+STREAMED = ("png", "tiff", "jpeg", "ppm")
 # Bytes a pixel that the libraries take to encode a whole picture of 1, 2, 3 and 4 channels, the collected one included:
 # measured at 9 and 16 million pixels with Pillow 13, rounded up
-TAKEN = {"jpeg": (3, 6, 6, 6), "webp": (24, 46, 24, 42), "avif": (24, 38, 32, 36), "jp2": (16, 32, 45, 58),
-         "bmp": (1.5, 4.5, 4.5, 4.5)}  # fmt: skip
+TAKEN = {"webp": (24, 46, 24, 42), "avif": (24, 38, 32, 36), "jp2": (16, 32, 45, 58), "bmp": (1.5, 4.5, 4.5, 4.5)}
 
 
 def memory_needed(format: str, layout: Layout) -> int:
     """Bytes that writing such a picture takes, as measured, rounded up; what makes its rows is not counted."""
     row = layout.width * layout.channels * (2 if layout.deep else 1)
     if format in STREAMED:
-        return 16 * max(1 << 20, row) + len(layout.icc or b"") + len(layout.exif or b"")
+        rows = 5 * Jpeg.STRIP if format == "jpeg" else 16
+        return max(16 << 20, rows * row) + len(layout.icc or b"") + len(layout.exif or b"")
     return round(layout.width * layout.height * TAKEN[format][layout.channels - 1]) + (16 << 20)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from i2i.errors import UserError
-from i2i.images.encoders import Encoder, Png, Ppm, Tiff, Whole
+from i2i.images.encoders import Encoder, Jpeg, Png, Ppm, Tiff, Whole
 from i2i.images.picture import FORMATS, PILLOW, Array, Layout, Picture, as_depth
 from i2i.images.reading import Head
 
@@ -163,6 +163,8 @@ def encoder(out: IO[bytes], layout: Layout, format: str, quality: int) -> Encode
     """What writes `format`."""
     if format in ("png", "tiff", "ppm"):
         return {"png": Png, "tiff": Tiff, "ppm": Ppm}[format](out, layout)
+    if format == "jpeg":
+        return Jpeg(out, layout, quality)
     return Whole(out, layout, format, quality)
 
 

@@ -27,7 +27,7 @@ from i2i.data.bicubic import Edges, reduce
 from i2i.errors import UserError
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.host import seeded
-from i2i.layers import Norm, Residual, StoredBatchNorm, modes
+from i2i.layers import Conv2d, Narrow, Norm, Residual, StoredBatchNorm, Wide, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.typed import Range
@@ -37,6 +37,8 @@ __all__ = ["ADAM", "SRGAN", "MSRResNet", "SRDiscriminator", "SRResNet"]
 ADAM = Spec("torch.optim:Adam", {"lr": 1e-4, "betas": [0.9, 0.999]})  # Sec. 3.2
 
 Scale = Literal[2, 3, 4, 8]
+
+LEVELS = 0.02  # of [-1,1]: variations below two or three grey levels are as good as none
 
 
 def block(width: int, norm: Norm | None, bias: bool, activation: nn.Module) -> Residual:
@@ -95,7 +97,9 @@ class SRResNet(nn.Module):
         def activation() -> nn.Module:
             return nn.PReLU() if slope is None else nn.LeakyReLU(slope)
 
-        self.first = nn.Sequential(nn.Conv2d(inputs, width, 9, 1, 4, bias=outer_bias), activation())
+        first = nn.Conv2d(inputs, width, 9, 1, 4, bias=outer_bias)
+        self.narrow, self.wide = Narrow(first), Wide()
+        self.first = nn.Sequential(first, activation())
         within = [block(width, norm, bias, activation()) for _ in range(blocks)]
         self.trunk = Residual(*within, *convolution(width, norm, bias))
         enlarge: list[nn.Module] = []
@@ -103,12 +107,12 @@ class SRResNet(nn.Module):
             larger = nn.Conv2d(width, width * size**2, 3, 1, 1, bias=outer_bias)
             enlarge += [larger, nn.PixelShuffle(size), activation()]
         self.enlarge = nn.Sequential(*enlarge)
-        self.last = nn.Conv2d(width, outputs, 9, 1, 4, bias=outer_bias)
+        self.last = Conv2d(width, outputs, 9, 1, 4, bias=outer_bias)
         self.bound = nn.Tanh() if bounded else nn.Identity()
 
     def forward(self, small: Tensor) -> Tensor:
         """small: [N,inputs,H,W] in [0,1] => [N,outputs,scale*H,scale*W], meant to be in `span`."""
-        large = self.last(self.enlarge(self.trunk(self.first(small))))
+        large = self.wide(self.last(self.enlarge(self.trunk(self.first(self.narrow(small))))))
         if self.residual:
             low, high = self.span
             large = large + ((high - low) * F.interpolate(small, scale_factor=self.scale, mode="bicubic") + low)
@@ -156,7 +160,9 @@ class MSRResNet(nn.Module):
             raise ValueError(f"{outputs} channels cannot be drawn on top of {inputs}")
         self.scale, self.inputs, self.outputs, self.blocks = scale, inputs, outputs, blocks
         self.sizes = [2, 2] if scale == 4 else [scale]
-        self.first = nn.Sequential(nn.Conv2d(inputs, width, 3, 1, 1), nn.LeakyReLU(0.1))
+        first = nn.Conv2d(inputs, width, 3, 1, 1)
+        self.narrow, self.wide = Narrow(first), Wide()
+        self.first = nn.Sequential(first, nn.LeakyReLU(0.1))
         self.trunk = nn.Sequential(*(block(width, None, True, nn.ReLU()) for _ in range(blocks)))
         enlarge: list[nn.Module] = []
         for size in self.sizes:
@@ -169,7 +175,7 @@ class MSRResNet(nn.Module):
     def forward(self, small: Tensor) -> Tensor:
         """small: [N,inputs,H,W] in [0,1] => [N,outputs,scale*H,scale*W], meant to be in [0,1]."""
         below = F.interpolate(small, scale_factor=self.scale, mode="bilinear")
-        return self.last(self.enlarge(self.trunk(self.first(small)))) + below
+        return self.wide(self.last(self.enlarge(self.trunk(self.first(self.narrow(small)))))) + below
 
     def card(self) -> Card:
         """What the engine must know; the halo is how far, in input pixels, an output pixel sees."""
@@ -251,14 +257,21 @@ def begin(network: nn.Module, start: str) -> None:
         raise UserError(f"{start} holds another network than the recipe's generator; name a fitting one") from error
 
 
-def unevenness(error: Tensor, scale: int) -> Tensor:
-    """How far a picture's error depends on the place within an input pixel, which no true picture knows of: the grid
-    that networks leave which enlarge by a pixel shuffle.
+def unevenness(drawn: Tensor, true: Tensor, scale: int) -> Tensor:
+    """How far the error of what is drawn depends on the place within an input pixel, which no true picture knows of:
+    the grid that networks leave which enlarge by a pixel shuffle.
 
-    error: [N,C,scale*H,scale*W] => a scalar, the mean distance of the scale x scale places' mean errors from their
-    common mean.
+    Errors weigh the more the less the true picture varies around them: there a grid is seen, and stands out of noise.
+
+    drawn, true: [N,C,scale*H,scale*W] in [-1,1] => a scalar, the mean distance of the scale x scale places' mean errors
+    from their common mean.
     """
-    places = error.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).mean((-4, -2))  # [N,C,scale,scale]
+    side = 2 * scale
+    means = F.avg_pool2d(true, side)
+    spread = (F.avg_pool2d(true**2, side) - means**2).clamp_min(0).sqrt().mean(1, keepdim=True)
+    weight = 1 / (spread + LEVELS)
+    error = (drawn - true) * F.interpolate(weight / weight.mean(), drawn.shape[-2:])
+    places = error.unflatten(-1, (-1, scale)).unflatten(-3, (-1, scale)).mean((0, -4, -2))  # [C,scale,scale]
     return (places - places.mean((-2, -1), keepdim=True)).abs().mean()
 
 
@@ -368,7 +381,7 @@ class SRGAN(Game):
         if self.pixel:
             terms["pixel"] = self.pixel * F.l1_loss(wide(drawn), batch.hr)
         if self.even:
-            terms["even"] = self.even * unevenness(wide(drawn) - batch.hr, self.a2b.scale)
+            terms["even"] = self.even * unevenness(wide(drawn), batch.hr, self.a2b.scale)
         return terms
 
     def discriminator_loss(self, batch: Picture, made: Made) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from games import AVERAGE
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.checkpoint import save_generator
+from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.game import Made, Spec
 from i2i.recipe import Training
@@ -235,17 +237,33 @@ def test_begins_with_given_weights(tmp_path: Path) -> None:
 
 
 def test_unevenness_sees_a_grid_and_nothing_else() -> None:
-    grid, draw = torch.zeros(2, 3, 32, 32), torch.Generator().manual_seed(0)
+    grid, flat, draw = torch.zeros(2, 3, 32, 32), torch.zeros(2, 3, 32, 32), torch.Generator().manual_seed(0)
     grid[..., 1::4, 2::4] = 1
     # one of 16 places is 1: it is 15/16 from their mean, the others 1/16
-    assert unevenness(grid, 4) == pytest.approx((15 / 16 + 15 * 1 / 16) / 16)
-    assert unevenness(torch.full((1, 3, 8, 8), 0.7), 2) == 0
+    assert unevenness(grid, flat, 4) == pytest.approx((15 / 16 + 15 * 1 / 16) / 16)
+    assert unevenness(flat + 0.7, flat, 2) == 0
     slow = torch.rand(2, 3, 8, 8, generator=draw).repeat_interleave(4, -1).repeat_interleave(4, -2)
-    assert unevenness(slow, 4) < 1e-7  # whatever is constant within input pixels
+    assert unevenness(slow, flat, 4) < 1e-7  # whatever is constant within input pixels
+    busy = torch.cat([torch.rand(2, 3, 32, 16, generator=draw), torch.zeros(2, 3, 32, 16)], dim=-1)
+    left, right = grid.clone(), grid.clone()
+    left[..., 16:], right[..., :16] = 0, 0
+    assert unevenness(busy + right, busy, 4) > 10 * unevenness(busy + left, busy, 4)
 
 
 def test_the_grid_weighs_what_the_recipe_says() -> None:
     game = tiny(pixels=0, even=3.0)
     terms = game.generator_loss(batch(), Made(0))
-    plain = unevenness(game.draw(batch()) - batch().hr, 2)
+    plain = unevenness(game.draw(batch()), batch().hr, 2)
     assert terms["even"].item() == pytest.approx(3 * plain.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("tile", ["off", 8])
+def test_what_the_residual_is_added_to_keeps_all_levels_in_bf16(tile: Any) -> None:
+    network: Any = SRResNet(scale=4, width=4, blocks=1, norm=None, residual=True).eval()
+    nn.init.zeros_(network.last.weight)
+    nn.init.zeros_(network.last.bias)
+    network.card = network.card()
+    picture = np.arange(24 * 20, dtype=np.uint8).reshape(24, 20)[..., None].repeat(3, 2)
+    plain = Engine(network, device="cpu", precision="fp32", tile="off").run([picture])[0]
+    narrow = Engine(network, device="cpu", precision="bf16", tile=tile, say=str).run([picture])[0]
+    assert np.array_equal(plain, narrow)
