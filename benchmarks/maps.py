@@ -25,18 +25,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from i2i.errors import UserError
+from i2i.metrics import fidelity
+from i2i.metrics.agreement import Agreement, Palette
 
 Pixels = NDArray[np.uint8]  # [H,W,3] RGB
 
-PALETTE = {
-    "background": (235, 231, 224),
-    "road": (255, 255, 255),
-    "park": (203, 222, 174),
-    "water": (163, 204, 255),
-    "highway": (249, 190, 80),
-}
+COLOURS = Palette.read("maps")
+PALETTE = COLOURS.classes
 SIZE = 256
-WITHIN = 5  # levels
 BLUR = 2.0  # pixels, sigma of the row "truth blurred"
 JUDGE = "pix2pix/aerial2map"
 
@@ -57,52 +53,26 @@ def pairs(folder: Path) -> tuple[list[Pixels], list[Pixels]]:
     return aerials, maps
 
 
-def classes(pixels: Pixels) -> NDArray[np.int64]:
-    """The index into PALETTE of the nearest colour, [H,W]."""
-    colours = np.array(list(PALETTE.values()), np.int32)
-    distance = ((pixels[:, :, None, :].astype(np.int32) - colours) ** 2).sum(-1)
-    return np.asarray(distance.argmin(-1))
-
-
 def score_maps(predicted: Sequence[Pixels], truth: Sequence[Pixels]) -> dict[str, float]:
-    """Figures of maps beside the true maps, all pooled over the images.
+    """Figures of maps beside the true maps, all pooled over the images: some of `Agreement.figures`.
 
     Args:
         predicted, truth: equally many [H,W,3] RGB, equally large.
 
     Returns:
-        "rmse" in levels; "within5", the share of pixels with all channels within 5 levels; "miou", the mean IoU of the
-        classes that occur in either; "iou_<class>" of each of those.
+        "rmse", "within5", "miou", and "iou_<class>" of the classes that occur in either.
     """
     if len(predicted) != len(truth) or not truth:
         raise ValueError(f"{len(predicted)} predicted and {len(truth)} true maps")
-    confusion = np.zeros((len(PALETTE), len(PALETTE)), np.int64)
-    squares, near, pixels = 0, 0, 0
+    agreement = Agreement(COLOURS)
     for ours, theirs in zip(predicted, truth, strict=True):
-        difference = ours.astype(np.int64) - theirs
-        squares += int((difference**2).sum())
-        near += int((np.abs(difference).max(-1) <= WITHIN).sum())
-        pixels += theirs.shape[0] * theirs.shape[1]
-        both = classes(theirs) * len(PALETTE) + classes(ours)
-        confusion += np.bincount(both.ravel(), minlength=confusion.size).reshape(confusion.shape)
-    union = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    each = {
-        f"iou_{name}": float(confusion[number, number] / union[number])
-        for number, name in enumerate(PALETTE)
-        if union[number]
-    }
-    mean = sum(each.values()) / len(each)
-    return {"rmse": (squares / pixels / 3) ** 0.5, "within5": near / pixels, "miou": mean, **each}
+        agreement.add(ours, theirs)
+    return {name: value for name, value in agreement.figures().items() if "accuracy" not in name}
 
 
 def gradient(images: Sequence[Pixels]) -> float:
     """Mean gradient magnitude of the gray images, in levels per pixel."""
-    total = 0.0
-    for image in images:
-        gray = image.astype(np.float64) @ (0.299, 0.587, 0.114)
-        down, right = np.diff(gray, axis=0)[:, :-1], np.diff(gray, axis=1)[:-1]
-        total += float(np.hypot(down, right).mean())
-    return total / len(images)
+    return sum(map(fidelity.gradient, images)) / len(images)
 
 
 def score_aerials(
