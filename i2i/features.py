@@ -6,9 +6,7 @@ says, from torch's cache ($TORCH_HOME/hub/checkpoints), or fetched into it.
 
 from __future__ import annotations
 
-import os
 import pickle
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Literal
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from i2i.errors import UserError
+from i2i.weights import torch_cache, verified
 
 __all__ = ["Vgg", "VggName", "weights_file"]
 
@@ -101,9 +100,9 @@ def weights_file(name: VggName, given: str | None = None) -> Path:
     Raises UserError where it is none of these.
     """
     from i2i.data.folders import find
-    from i2i.download import DownloadError, digest, download
+    from i2i.download import DownloadError, download
 
-    path = find(given) if given is not None else cache() / FILES[name]
+    path = find(given) if given is not None else torch_cache() / FILES[name]
     if not path.is_file():
         try:
             download(SOURCE + FILES[name], path)
@@ -113,15 +112,4 @@ def weights_file(name: VggName, given: str | None = None) -> Path:
                 f"{path}, or train without them as the recipe srgan-x4-local does",
                 code=1,
             ) from error
-    expected = re.search(r"-([0-9a-f]{8,64})\.pth$", path.name)
-    if expected and not digest(path).startswith(expected[1]):
-        raise UserError(
-            f"{path} is damaged: its sha256 does not begin with {expected[1]}; remove it and try again", code=1
-        )
-    return path
-
-
-def cache() -> Path:
-    """Where torch keeps what it has fetched."""
-    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "torch"
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return verified(path)

@@ -10,7 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i.metrics.fidelity import grid, luma, psnr, sharpness, ssim
+from i2i.errors import UserError
+from i2i.metrics.fidelity import SCALES, gradient, grid, luma, ms_ssim, psnr, rmse, sharpness, ssim
+from i2i.metrics.pairs import PAIRED, pair_metric
 
 SETS = Path(os.environ.get("I2I_DATA", "../shared/data")) / "sr"
 
@@ -61,12 +63,105 @@ def test_ssim_is_its_definition_window_by_window() -> None:
 def test_what_cannot_be_compared_is_refused() -> None:
     with pytest.raises(ValueError, match="of 4x5 and 4x6 pixels"):
         psnr(noise(5, 4), noise(6, 4))
-    with pytest.raises(ValueError, match="20x18 pixels are too few, less 4 at each edge"):
+    with pytest.raises(ValueError, match="20x18 pixels are too few, less 4 at each edge: .* 11x11 .* needs 11"):
         ssim(noise(18, 20), noise(18, 20), shave=4)
+    with pytest.raises(ValueError, match="200x160 .* too few: the window of 11x11 pixels at 5 scales needs 161"):
+        ms_ssim(noise(160, 200), noise(160, 200))
     with pytest.raises(TypeError, match="in 8 bits, not float64"):
         luma(noise(3, 3).astype(np.float64))
     with pytest.raises(ValueError, match="gray or RGB"):
         luma(noise(3, 3, 4))
+    with pytest.raises(ValueError, match="gray or RGB"):
+        psnr(noise(3, 3, 4), noise(3, 3, 4), rgb=True)
+
+
+def pattern(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A noisy picture and the true one, from whole numbers alone."""
+    down, across, channel = np.indices((height, width, 3))
+    real = np.abs((3 * down + 2 * across + 40 * channel) % 510 - 255)
+    other = (31 * down**2 + 17 * across**2 + 13 * down * across + 7 * channel) % 61 - 30
+    return np.clip(real + other, 0, 255).astype(np.uint8), real.astype(np.uint8)
+
+
+def test_figures_are_those_of_other_programs() -> None:
+    """scikit-image 0.26 (Gaussian window, no sample covariance) and pytorch-msssim 1.0 with a window in float64."""
+    fake, real = pattern(176, 192)
+    assert psnr(fake, real, rgb=True) == pytest.approx(23.42387620991204, rel=1e-12)
+    assert ssim(fake, real, rgb=True) == pytest.approx(0.28667043044542606, rel=1e-11)
+    assert rmse(fake, real) == pytest.approx(17.192790450700315, rel=1e-12)
+    assert ms_ssim(fake, real, rgb=True) == pytest.approx(0.8757210221687806, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [(161, 161), (170, 203)])
+def test_ms_ssim_is_its_definition_on_odd_sides(size: tuple[int, int]) -> None:
+    """Wang's own program: an averaging filter of 2x2 over the mirrored picture, then every other pixel."""
+    x, y = (luma(pixels) for pixels in pattern(*size))
+    places = np.arange(11) - 5
+    weights = np.exp(-(places**2) / (2 * 1.5**2))
+    window = np.outer(weights, weights) / weights.sum() ** 2
+
+    def means(plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.einsum("ijkl,kl->ij", np.lib.stride_tricks.sliding_window_view(plane, (11, 11)), window)
+
+    expected = 1.0
+    for scale, exponent in enumerate(SCALES):
+        mx, my = means(x), means(y)
+        vx, vy, both = means(x * x) - mx**2, means(y * y) - my**2, means(x * y) - mx * my
+        found = (2 * both + 7.65**2) / (vx + vy + 7.65**2)
+        if scale == 4:
+            assert min(x.shape) >= 11
+            found = found * (2 * mx * my + 2.55**2) / (mx**2 + my**2 + 2.55**2)
+        expected *= found.mean() ** exponent
+        x, y = (np.pad(plane, ((0, 1), (0, 1)), mode="symmetric") for plane in (x, y))
+        x, y = ((p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:])[::2, ::2] / 4 for p in (x, y))
+    assert ms_ssim(*pattern(*size)) == pytest.approx(expected, rel=1e-10)
+    assert sum(SCALES) == pytest.approx(1, abs=2e-4)
+
+
+def test_ms_ssim_of_equal_and_of_opposite_pictures() -> None:
+    fake, real = pattern(161, 180)
+    assert ms_ssim(real, real) == ms_ssim(real, real, rgb=True) == pytest.approx(1)
+    assert ms_ssim(255 - real, real) == 0  # what is against the structure is no more than 0, and never NaN
+    assert ms_ssim(fake, real) < ms_ssim(real // 2 + fake // 2, real) < 1
+
+
+def test_gray_counts_as_equal_red_green_and_blue() -> None:
+    gray, colour = noise(20, 20), noise(20, 20, 3, seed=1)
+    three = np.repeat(gray[..., None], 3, axis=2)
+    for measure in (psnr, ssim):
+        assert measure(gray, colour, rgb=True) == measure(three, colour, rgb=True)
+    assert rmse(colour, gray) == rmse(colour, three)
+    assert ssim(gray, gray[::-1], rgb=True) == pytest.approx(ssim(three, three[::-1], rgb=True), rel=1e-12)
+
+
+def test_the_protocol_is_part_of_the_name() -> None:
+    assert [str(pair_metric(name)) for name in PAIRED] == ["psnr (RGB)", "ssim (RGB)", "ms-ssim (RGB)", "rmse (RGB)"]
+    shaved = [str(pair_metric(name, luma=True, shave=4)) for name in PAIRED]
+    assert shaved == ["psnr (Y, shave 4)", "ssim (Y, shave 4)", "ms-ssim (Y, shave 4)", "rmse (RGB, shave 4)"]
+    fake, real = pattern(176, 192)
+    assert pair_metric("psnr", luma=True, shave=4).measure(fake, real) == psnr(fake, real, shave=4)
+    assert pair_metric("ssim").measure(fake, real) == ssim(fake, real, rgb=True)
+    assert pair_metric("ms-ssim", luma=True).measure(fake, real) == ms_ssim(fake, real)
+    assert pair_metric("rmse").measure(fake, real) == rmse(fake, real)
+    assert {pair_metric(name).better for name in PAIRED} == {"higher", "lower"}
+    with pytest.raises(UserError, match="no figure of pairs is called 'mse'; there are psnr, ssim, ms-ssim, rmse"):
+        pair_metric("mse")
+
+
+@pytest.mark.parametrize("name", PAIRED)
+@pytest.mark.parametrize("shave", [0, 3])
+def test_the_least_side_is_enough_and_one_less_is_not(name: str, shave: int) -> None:
+    metric = pair_metric(name, shave=shave)
+    assert np.isfinite(metric.measure(*pattern(metric.least, metric.least + 5)))
+    with pytest.raises(ValueError, match="too few"):
+        metric.measure(*pattern(metric.least - 1, metric.least + 5))
+
+
+def test_the_rmse_of_a_set_is_that_of_all_its_pixels() -> None:
+    (fake, real), metric = pattern(20, 30), pair_metric("rmse")
+    each = [metric.measure(fake, real), metric.measure(fake // 2, real)]
+    assert metric.pool(each) == pytest.approx(rmse(np.concatenate([fake, fake // 2]), np.concatenate([real, real])))
+    assert pair_metric("psnr").pool([20, 30]) == 25
 
 
 @pytest.mark.skipif(not SETS.is_dir(), reason="Set5 and Set14 are not here")
@@ -98,3 +193,8 @@ def test_a_grid_stands_out() -> None:
     down, across = np.indices(picture.shape)
     dotted = (picture // 2 + 2 * ((down % 4 == 0) & (across % 4 == 0))).astype(np.uint8)
     assert grid(picture, 4) < 10 < 100 < grid(dotted, 4)
+
+
+def test_the_gradient_of_a_ramp_is_its_slope() -> None:
+    ramp = np.repeat(np.tile(np.arange(0, 96, 3, dtype=np.uint8), (32, 1))[..., None], 3, axis=2)
+    assert gradient(ramp) == pytest.approx(3)
