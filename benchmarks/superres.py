@@ -8,7 +8,8 @@ left out as the enlargement. Small pictures are those of the set where it has th
 
     psnr, ssim   means over the set
     octave       energy between a quarter and half of the sampling rate over that of the true pictures, mean
-    grid         how far frequencies that repeat every few pixels stand out of their neighbours, median: checkerboards
+    grid         how far frequencies that repeat every input pixel stand out of their neighbours, median: checkerboards
+    levels       the strongest such wave, its amplitude in grey levels, median
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from i2i.errors import UserError
-from i2i.metrics.fidelity import grid, psnr, sharpness, ssim
+from i2i.metrics.fidelity import grid, pattern, psnr, sharpness, ssim
 from i2i.metrics.validation import reduced
 
 Pixels = NDArray[np.uint8]  # [H,W] gray or [H,W,3] RGB
+
+
+COLUMNS = (("psnr", 8, 2), ("ssim", 8, 4), ("octave", 9, 4), ("grid", 8, 1), ("levels", 8, 2))  # width, digits
 
 
 class Pair(NamedTuple):
@@ -65,8 +69,15 @@ def score(made: Sequence[Pixels], truth: Sequence[Pixels], scale: int) -> dict[s
         "psnr": float(np.mean([psnr(ours, theirs, shave=scale) for ours, theirs in both])),
         "ssim": float(np.mean([ssim(ours, theirs, shave=scale) for ours, theirs in both])),
         "octave": float(np.mean([sharpness(ours) / sharpness(theirs) for ours, theirs in both])),
-        "grid": float(np.median([grid(ours, scale) for ours in made])),
+        **checkered(made, scale),
     }
+
+
+def checkered(pictures: Sequence[Pixels], scale: int) -> dict[str, float]:
+    """How much of a grid is in the pictures of a set."""
+    found = {"grid": [grid(picture, scale) for picture in pictures]}
+    found["levels"] = [pattern(picture, scale) for picture in pictures]
+    return {name: float(np.median(values)) for name, values in found.items()}
 
 
 def bicubic(small: Pixels, scale: int) -> Pixels:
@@ -99,8 +110,7 @@ def measure(chosen: argparse.Namespace) -> Iterator[tuple[str, str, dict[str, fl
     sets = {name: pairs(find(chosen.data) / name, chosen.scale) for name in chosen.sets}
     for name, found in sets.items():
         truth = [pair.large for pair in found]
-        sharp = {"octave": 1.0, "grid": float(np.median([grid(large, chosen.scale) for large in truth]))}
-        yield name, "the true pictures", sharp
+        yield name, "the true pictures", {"octave": 1.0, **checkered(truth, chosen.scale)}
     for row, enlarge in rows(chosen):
         for name, found in sets.items():
             made = [enlarge(pair.small) for pair in found]
@@ -119,14 +129,14 @@ def main() -> None:
     chosen = parser.parse_args()
     try:
         if not chosen.json:
-            print(f"{'set':<8}{'row':<32}{'psnr':>8}{'ssim':>8}{'octave':>9}{'grid':>8}")
+            print(f"{'set':<8}{'row':<32}" + "".join(f"{key:>{width}}" for key, width, _ in COLUMNS))
         for name, row, figures in measure(chosen):
             if chosen.json:
                 print(json.dumps({"set": name, "row": row, **figures}), flush=True)
                 continue
             cells = [
                 f"{figures[key]:{width}.{digits}f}" if key in figures else f"{'':{width}}"
-                for key, width, digits in (("psnr", 8, 2), ("ssim", 8, 4), ("octave", 9, 4), ("grid", 8, 1))
+                for key, width, digits in COLUMNS
             ]
             print(f"{name:<8}{row:<32}{''.join(cells)}", flush=True)
     except UserError as error:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from i2i.errors import UserError
-from i2i.metrics.fidelity import SCALES, gradient, grid, luma, ms_ssim, psnr, rmse, sharpness, ssim
+from i2i.metrics.fidelity import SCALES, gradient, grid, luma, ms_ssim, pattern, psnr, rmse, sharpness, ssim
 from i2i.metrics.pairs import PAIRED, pair_metric
 
 SETS = Path(os.environ.get("I2I_DATA", "../shared/data")) / "sr"
@@ -75,7 +75,7 @@ def test_what_cannot_be_compared_is_refused() -> None:
         psnr(noise(3, 3, 4), noise(3, 3, 4), rgb=True)
 
 
-def pattern(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def drawn_and_wanted(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """A noisy picture and the true one, from whole numbers alone."""
     down, across, channel = np.indices((height, width, 3))
     real = np.abs((3 * down + 2 * across + 40 * channel) % 510 - 255)
@@ -85,7 +85,7 @@ def pattern(height: int, width: int) -> tuple[NDArray[np.uint8], NDArray[np.uint
 
 def test_figures_are_those_of_other_programs() -> None:
     """scikit-image 0.26 (Gaussian window, no sample covariance) and pytorch-msssim 1.0 with a window in float64."""
-    fake, real = pattern(176, 192)
+    fake, real = drawn_and_wanted(176, 192)
     assert psnr(fake, real, rgb=True) == pytest.approx(23.42387620991204, rel=1e-12)
     assert ssim(fake, real, rgb=True) == pytest.approx(0.28667043044542606, rel=1e-11)
     assert rmse(fake, real) == pytest.approx(17.192790450700315, rel=1e-12)
@@ -95,7 +95,7 @@ def test_figures_are_those_of_other_programs() -> None:
 @pytest.mark.parametrize("size", [(161, 161), (170, 203)])
 def test_ms_ssim_is_its_definition_on_odd_sides(size: tuple[int, int]) -> None:
     """Wang's own program: an averaging filter of 2x2 over the mirrored picture, then every other pixel."""
-    x, y = (luma(pixels) for pixels in pattern(*size))
+    x, y = (luma(pixels) for pixels in drawn_and_wanted(*size))
     places = np.arange(11) - 5
     weights = np.exp(-(places**2) / (2 * 1.5**2))
     window = np.outer(weights, weights) / weights.sum() ** 2
@@ -114,12 +114,12 @@ def test_ms_ssim_is_its_definition_on_odd_sides(size: tuple[int, int]) -> None:
         expected *= found.mean() ** exponent
         x, y = (np.pad(plane, ((0, 1), (0, 1)), mode="symmetric") for plane in (x, y))
         x, y = ((p[:-1, :-1] + p[1:, :-1] + p[:-1, 1:] + p[1:, 1:])[::2, ::2] / 4 for p in (x, y))
-    assert ms_ssim(*pattern(*size)) == pytest.approx(expected, rel=1e-10)
+    assert ms_ssim(*drawn_and_wanted(*size)) == pytest.approx(expected, rel=1e-10)
     assert sum(SCALES) == pytest.approx(1, abs=2e-4)
 
 
 def test_ms_ssim_of_equal_and_of_opposite_pictures() -> None:
-    fake, real = pattern(161, 180)
+    fake, real = drawn_and_wanted(161, 180)
     assert ms_ssim(real, real) == ms_ssim(real, real, rgb=True) == pytest.approx(1)
     assert ms_ssim(255 - real, real) == 0  # what is against the structure is no more than 0, and never NaN
     assert ms_ssim(fake, real) < ms_ssim(real // 2 + fake // 2, real) < 1
@@ -138,7 +138,7 @@ def test_the_protocol_is_part_of_the_name() -> None:
     assert [str(pair_metric(name)) for name in PAIRED] == ["psnr (RGB)", "ssim (RGB)", "ms-ssim (RGB)", "rmse (RGB)"]
     shaved = [str(pair_metric(name, luma=True, shave=4)) for name in PAIRED]
     assert shaved == ["psnr (Y, shave 4)", "ssim (Y, shave 4)", "ms-ssim (Y, shave 4)", "rmse (RGB, shave 4)"]
-    fake, real = pattern(176, 192)
+    fake, real = drawn_and_wanted(176, 192)
     assert pair_metric("psnr", luma=True, shave=4).measure(fake, real) == psnr(fake, real, shave=4)
     assert pair_metric("ssim").measure(fake, real) == ssim(fake, real, rgb=True)
     assert pair_metric("ms-ssim", luma=True).measure(fake, real) == ms_ssim(fake, real)
@@ -152,13 +152,13 @@ def test_the_protocol_is_part_of_the_name() -> None:
 @pytest.mark.parametrize("shave", [0, 3])
 def test_the_least_side_is_enough_and_one_less_is_not(name: str, shave: int) -> None:
     metric = pair_metric(name, shave=shave)
-    assert np.isfinite(metric.measure(*pattern(metric.least, metric.least + 5)))
+    assert np.isfinite(metric.measure(*drawn_and_wanted(metric.least, metric.least + 5)))
     with pytest.raises(ValueError, match="too few"):
-        metric.measure(*pattern(metric.least - 1, metric.least + 5))
+        metric.measure(*drawn_and_wanted(metric.least - 1, metric.least + 5))
 
 
 def test_the_rmse_of_a_set_is_that_of_all_its_pixels() -> None:
-    (fake, real), metric = pattern(20, 30), pair_metric("rmse")
+    (fake, real), metric = drawn_and_wanted(20, 30), pair_metric("rmse")
     each = [metric.measure(fake, real), metric.measure(fake // 2, real)]
     assert metric.pool(each) == pytest.approx(rmse(np.concatenate([fake, fake // 2]), np.concatenate([real, real])))
     assert pair_metric("psnr").pool([20, 30]) == 25
@@ -198,3 +198,11 @@ def test_a_grid_stands_out() -> None:
 def test_the_gradient_of_a_ramp_is_its_slope() -> None:
     ramp = np.repeat(np.tile(np.arange(0, 96, 3, dtype=np.uint8), (32, 1))[..., None], 3, axis=2)
     assert gradient(ramp) == pytest.approx(3)
+
+
+def test_a_pattern_is_told_in_levels() -> None:
+    x = np.arange(64)
+    wave = 128 + 20 * np.cos(2 * np.pi * x / 4)[None, :] + np.zeros((64, 1))
+    gray = np.rint(wave).astype(np.uint8)
+    assert pattern(gray, 4) == pytest.approx(20 * 219 / 255, rel=0.03)  # luma spans 219 levels of 255
+    assert pattern(np.full((64, 64, 3), 99, np.uint8), 4) == pytest.approx(0, abs=1e-9)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SCALES", "gradient", "grid", "luma", "ms_ssim", "psnr", "rmse", "sharpness", "smallest", "ssim"]
+__all__ = ["SCALES", "gradient", "grid", "luma", "ms_ssim", "pattern", "psnr", "rmse", "sharpness", "smallest", "ssim"]
 
 Pixels = NDArray[np.uint8]
 """[H,W], [H,W,1] or [H,W,3] RGB."""
@@ -98,23 +98,34 @@ def sharpness(pixels: Pixels) -> float:
 def grid(pixels: Pixels, step: int) -> float:
     """How far the luma's spectrum stands out where a pattern that repeats every `step` pixels would: checkerboards.
 
-    The largest ratio of the energy at such a frequency to the median of its neighbours; about 1 without a pattern,
-    tens with one that can be seen.
+    The largest ratio of the energy at such a frequency to the median of its neighbours; about 1 without a pattern.
+    Where a picture is smooth, one far too faint to be seen reaches tens: see `pattern`.
     """
+    energy, places = repeating(pixels, step)
+    height, width = energy.shape
+    found = 0.0
+    for y, x in places:
+        # along an axis the spectra of pictures of upright things have a ridge: only its own bins are neighbours
+        rows = np.arange(y - NEIGHBOURS, y + NEIGHBOURS + 1) % height if y else np.zeros(1, np.int64)
+        columns = np.arange(x - NEIGHBOURS, x + NEIGHBOURS + 1) % width if x else np.zeros(1, np.int64)
+        around = np.median(energy[np.ix_(rows, columns)])
+        found = max(found, float(energy[y, x] / around) if around else 0.0)
+    return found
+
+
+def pattern(pixels: Pixels, step: int) -> float:
+    """The amplitude, in grey levels of the luma, of the strongest wave that repeats every `step` pixels."""
+    energy, places = repeating(pixels, step)
+    return max(float(np.sqrt(energy[y, x])) * 2 / (energy.size * np.hanning(1001).mean() ** 2) for y, x in places)
+
+
+def repeating(pixels: Pixels, step: int) -> tuple[Plane, list[tuple[int, int]]]:
+    """The luma's energy, and where in it a pattern is that repeats every `step` pixels."""
     plane = luma(pixels)
     height, width = (side // step * step for side in plane.shape)  # so that the frequencies fall upon bins
     energy, *_ = spectrum(plane[:height, :width])
-    found = 0.0
-    for y in range(0, height, height // step):
-        for x in range(0, width, width // step):
-            if (y, x) == (0, 0):
-                continue
-            # along an axis the spectra of pictures of upright things have a ridge: only its own bins are neighbours
-            rows = np.arange(y - NEIGHBOURS, y + NEIGHBOURS + 1) % height if y else np.zeros(1, np.int64)
-            columns = np.arange(x - NEIGHBOURS, x + NEIGHBOURS + 1) % width if x else np.zeros(1, np.int64)
-            around = np.median(energy[np.ix_(rows, columns)])
-            found = max(found, float(energy[y, x] / around) if around else 0.0)
-    return found
+    places = [(y, x) for y in range(0, height, height // step) for x in range(0, width, width // step)]
+    return energy, places[1:]
 
 
 def planes(drawn: Pixels, wanted: Pixels, shave: int, rgb: bool, *, scales: int = 0) -> tuple[Plane, Plane]:
