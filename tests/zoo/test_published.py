@@ -137,7 +137,7 @@ def i2i(*arguments: str) -> Result:
 
 def test_the_models_of_the_download_scripts_are_known() -> None:
     of = {family: [name for name in published() if name.startswith(f"{family}/")] for family in zoo.families()}
-    assert {family: len(names) for family, names in of.items()} == {
+    assert {family: len(names) for family, names in of.items() if names} == {
         "cyclegan": 18,
         "pix2pix": 6,
         "esrgan": 1,
