@@ -1,4 +1,4 @@
-"""The plain side of the comparisons: the networks of pix2pix and CycleGAN out of torch's own layers, fp32, NCHW.
+"""The plain side of the comparisons: pix2pix, CycleGAN, SRGAN and ESRGAN out of torch's own layers, fp32, NCHW.
 
 What most programs run today, typed anew from the papers. Each network has its parameters in the order of i2i's network
 of the same name, so that `same_weights` makes the two equal.
@@ -9,7 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Unet", "patch_discriminator", "resnet", "same_weights"]
+__all__ = [
+    "Unet",
+    "patch_discriminator",
+    "resnet",
+    "rrdbnet",
+    "same_weights",
+    "sr_discriminator",
+    "srresnet",
+    "vgg19",
+]
 
 
 class Residual(nn.Module):
@@ -82,10 +91,96 @@ class Unet(nn.Module):
         return self.last(x)
 
 
+def srresnet(*, scale: int = 4, width: int = 64, blocks: int = 16) -> nn.Sequential:
+    """SRGAN's generator, [N,3,H,W] in [0,1] => [N,3,scale*H,scale*W] in [-1,1]; the scale a power of two."""
+    trunk: list[nn.Module] = []
+    for _ in range(blocks):
+        trunk.append(
+            Residual(
+                nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width), nn.PReLU(),
+                nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width),
+            )
+        )  # fmt: skip
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 9, 1, 4), nn.PReLU()]
+    layers.append(Residual(*trunk, nn.Conv2d(width, width, 3, 1, 1), nn.BatchNorm2d(width)))
+    for _ in range(scale.bit_length() - 1):
+        layers += [nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2), nn.PReLU()]
+    return nn.Sequential(*layers, nn.Conv2d(width, 3, 9, 1, 4))
+
+
+def sr_discriminator(*, width: int = 64, size: int = 96) -> nn.Sequential:
+    """SRGAN's discriminator: one raw score for a picture of size x size."""
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1), nn.LeakyReLU(0.2, True)]
+    given = width
+    for level in range(1, 8):
+        made = width * 2 ** (level // 2)
+        layers += [nn.Conv2d(given, made, 3, 1 + level % 2, 1, bias=False), nn.BatchNorm2d(made)]
+        layers.append(nn.LeakyReLU(0.2, True))
+        given = made
+    flat = given * (size // 16) ** 2
+    dense = (nn.Linear(flat, 16 * width), nn.LeakyReLU(0.2, True), nn.Linear(16 * width, 1))
+    return nn.Sequential(*layers, nn.Flatten(), *dense)
+
+
+def vgg19() -> nn.Sequential:
+    """VGG19 up to its last convolution's activation, which SRGAN's content loss compares."""
+    layers: list[nn.Module] = []
+    given = 3
+    for count, made in ((2, 64), (2, 128), (4, 256), (4, 512), (4, 512)):
+        for _ in range(count):
+            layers += [nn.Conv2d(given, made, 3, 1, 1), nn.ReLU(True)]
+            given = made
+        layers.append(nn.MaxPool2d(2))
+    return nn.Sequential(*layers[:-1])
+
+
+class Dense(nn.Module):
+    """x + 0.2 * the last of five convolutions, each of which sees what all before it made."""
+
+    def __init__(self, width: int, growth: int) -> None:
+        super().__init__()
+        made = (growth, growth, growth, growth, width)
+        self.layers = nn.ModuleList(nn.Conv2d(width + i * growth, made[i], 3, 1, 1) for i in range(5))
+        self.activation = nn.LeakyReLU(0.2, True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = [x]
+        for layer in list(self.layers)[:-1]:
+            seen.append(self.activation(layer(torch.cat(seen, 1))))
+        return x + 0.2 * self.layers[-1](torch.cat(seen, 1))
+
+
+class RRDB(nn.Module):
+    """x + 0.2 * three dense blocks of it"""
+
+    def __init__(self, width: int, growth: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(Dense(width, growth) for _ in range(3)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.2 * self.layers(x)
+
+
+def rrdbnet(*, width: int = 64, growth: int = 32, blocks: int = 23) -> nn.Sequential:
+    """ESRGAN's generator, [N,3,H,W] => [N,3,4*H,4*W], both in [0,1]."""
+    trunk = [RRDB(width, growth) for _ in range(blocks)]
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, 1, 1), Residual(*trunk, nn.Conv2d(width, width, 3, 1, 1))]
+    for _ in range(2):
+        layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.2, True)]
+    layers += [nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.2, True)]
+    return nn.Sequential(*layers, nn.Conv2d(width, 3, 3, 1, 1))
+
+
 @torch.no_grad()
 def same_weights(plain: nn.Module, ours: nn.Module) -> None:
-    """Copy the parameters of `ours` into `plain`, in order. Raises ValueError where the two differ in shapes."""
-    for to, source in zip(plain.parameters(), ours.parameters(), strict=True):
+    """Copy parameters, and statistics that norms have stored, of `ours` into `plain`, in order.
+
+    Raises ValueError where the two differ in shapes.
+    """
+    pairs = list(zip(plain.parameters(), ours.parameters(), strict=True))
+    stored = [buffer for buffer in plain.buffers() if buffer.is_floating_point()]
+    pairs += zip(stored, ours.buffers(), strict=False)  # pix2pix's norms store none
+    for to, source in pairs:
         if to.shape != source.shape:
-            raise ValueError(f"a parameter is {list(to.shape)} in the plain network and {list(source.shape)} in ours")
+            raise ValueError(f"a tensor is {list(to.shape)} in the plain network and {list(source.shape)} in ours")
         to.copy_(source)

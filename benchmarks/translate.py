@@ -27,19 +27,19 @@ SIDE = 256
 FP32_IMAGES = 8  # that --precision fp32 is tried on
 
 
-def draw(folder: Path, count: int) -> None:
-    """JPEGs of 256x256 pixels with flat areas, edges and noise, from a seed each."""
+def draw(folder: Path, count: int, *, side: int = SIDE) -> None:
+    """Square JPEGs with flat areas, edges and noise, from a seed each."""
     folder.mkdir(parents=True)
     for number in range(count):
         random = np.random.default_rng(number)
-        picture = Image.new("RGB", (SIDE, SIDE), tuple(random.integers(180, 256, 3).tolist()))
+        picture = Image.new("RGB", (side, side), tuple(random.integers(180, 256, 3).tolist()))
         pen = ImageDraw.Draw(picture)
         for _ in range(30):
-            x, y, wide, high = random.integers(0, SIDE, 4).tolist()
+            x, y, wide, high = random.integers(0, side, 4).tolist()
             colour = tuple(random.integers(0, 256, 3).tolist())
             pen.rectangle((x, y, x + wide // 3, y + high // 3), fill=colour)
             pen.line((x, y, wide, high), fill=(255, 255, 255), width=1 + x % 7)
-        grain = random.normal(0, 4, (SIDE, SIDE, 1))
+        grain = random.normal(0, 4, (side, side, 1))
         pixels = (np.asarray(picture) + grain).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:05}.jpg", quality=92)
 

@@ -13,7 +13,7 @@ import copy
 import math
 import mmap
 import operator
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -28,7 +28,7 @@ from i2i.rows import Convolution, Enlarged, Layer, Padding, Pointwise, Rows, Shu
 
 __all__ = ["Plan"]
 
-BAND = 32 << 20  # bytes of the widest map in a band: larger ones leave the processor's caches, smaller ones cost calls
+BAND = 24 << 20  # bytes of the widest map in a band: glibc maps 32 MB and more anew every time, less costs calls
 LEAST = 8  # rows of the smallest map in a band ...
 MOST = 8  # ... as long as the widest map of the band is not so many times BAND: pictures can be 40,000 pixels wide
 
@@ -56,9 +56,10 @@ class Join(NamedTuple):
 
 @dataclass(eq=False)
 class Node:
-    """One operation of the network; `kind` is None for the picture itself."""
+    """One operation of the network, the `place`-th; `kind` is None for the picture itself."""
 
     name: str
+    place: int
     kind: Layer | Join | Norm | None
     inputs: tuple[Node, ...] = ()
     users: list[Node] = field(default_factory=list)
@@ -79,7 +80,7 @@ class Plan:
                 self.output = made[step.args[0]] if isinstance(step.args[0], fx.Node) else unknown(step)
                 continue
             inputs = tuple(made[given] for given in step.all_input_nodes)
-            made[step] = node = Node(step.name, kind_of(step, network), inputs)
+            made[step] = node = Node(step.name, len(self.nodes), kind_of(step, network), inputs)
             self.nodes.append(node)
             for given in inputs:
                 given.users.append(node)
@@ -295,8 +296,10 @@ class Passes:
             return windows[node].reader() if node in windows else readers[node]
 
         for node in inside:
-            make = self.read if node.kind is None else maker(self.kind(node), [reader(given) for given in node.inputs],
-                                                             self.shapes[node.inputs[0]][1])  # fmt: skip
+            make = self.read
+            if node.kind is not None:
+                inputs = {given.place: reader(given) for given in node.inputs}
+                make = maker(self.kind(node), inputs, self.shapes[node.inputs[0]][1])
             light = isinstance(self.kind(node), Pointwise | Padding | Join | None)
             if light and node not in stored and node is not target and len(set(node.users) & set(inside)) == 1:
                 readers[node] = make
@@ -310,12 +313,19 @@ class Passes:
         return node.kind.fixed(self.found[node]) if isinstance(node.kind, Norm) else node.kind
 
 
-def maker(kind: Layer | Join | None, inputs: list[Read], given: int) -> Read:
-    """What makes the rows of a node out of those of its inputs, which have `given` rows."""
+def maker(kind: Layer | Join | None, inputs: Mapping[int, Read], given: int) -> Read:
+    """What makes the rows of a node out of those of its inputs, by their places, which have `given` rows."""
     if isinstance(kind, Join):
-        return lambda rows: kind.function(*(read(rows) for read in inputs))
+        function, last_first = kind.function, sorted(inputs, reverse=True)
+
+        def join(rows: Rows) -> Tensor:
+            # the last asks for more rows of what the others are, so that these are made all at once
+            found = {place: inputs[place](rows) for place in last_first}
+            return function(*(found[place] for place in inputs))
+
+        return join
     assert kind is not None
-    (read,) = inputs
+    (read,) = inputs.values()
 
     def make(rows: Rows) -> Tensor:
         have = kind.needs(rows, given)
@@ -426,10 +436,11 @@ class Shapes(fx.Interpreter):
 
 
 LEAVES = (nn.Conv2d, nn.ConvTranspose2d, layers.InstanceNorm, layers.BatchNorm, layers.Dropout, layers.Narrow,
-          layers.Wide)  # fmt: skip
+          layers.Wide, layers.PReLU)  # fmt: skip
 PADS = {nn.ReflectionPad2d: "reflect", nn.ReplicationPad2d: "replicate", nn.ZeroPad2d: "constant"}
 ENLARGES = ("nearest", "bicubic")
-POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity, layers.Narrow, layers.Wide)
+POINTWISE = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Tanh, nn.Sigmoid, nn.Identity, layers.Narrow, layers.Wide,
+             layers.PReLU)  # fmt: skip
 FUNCTIONS = (operator.add, operator.iadd, operator.sub, operator.mul, operator.truediv, operator.neg, torch.add,
              torch.mul, torch.relu, torch.tanh, torch.sigmoid, torch.clamp, F.relu, F.leaky_relu)  # fmt: skip
 

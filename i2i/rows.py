@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2i.layers import conv2d
+
 __all__ = ["Convolution", "Enlarged", "Layer", "Padding", "Pointwise", "Rows", "Shuffled", "Transposed"]
 
 Rows = tuple[int, int]
@@ -115,7 +117,7 @@ class Convolution:
         module = self.module
         assert not isinstance(module.padding, str)
         sides = (0, module.padding[1])
-        return F.conv2d(band, module.weight, module.bias, module.stride, sides, module.dilation, module.groups)
+        return conv2d(band, module.weight, module.bias, module.stride, sides, module.dilation, module.groups)
 
 
 @dataclass(frozen=True)

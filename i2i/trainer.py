@@ -118,6 +118,9 @@ class Trainer:
             )
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
+            for module in network.modules():
+                if self.dtype is not None and isinstance(module, nn.Conv2d):
+                    module.to(self.dtype)  # once, as autocast would in every pass
         self.validator = Validator(validation, out / "generators", str(self.device)) if validation else None
         if self.rank == 0:
             out.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from i2i import engine as engines
 from i2i.bands import Kept, Plan, kind_of_module
 from i2i.engine import Engine
 from i2i.errors import UserError
+from i2i.layers import Residual
 from i2i.memory import Ledger
 from i2i.translation.cut import AntialiasedResnet
 from i2i.translation.cyclegan import ResnetGenerator
@@ -260,3 +261,13 @@ def test_a_tile_is_refused_where_it_cannot_be() -> None:
 def test_a_map_that_no_memory_holds_is_said_as_such() -> None:
     with pytest.raises(MemoryError):
         Kept(torch.zeros(1, 64, 1, 4096), 10**10)
+
+
+def test_residual_blocks_make_the_rows_of_a_band_at_once() -> None:
+    blocks = [Residual(nn.Conv2d(2, 2, 3, 1, 1), nn.ReLU(), nn.Conv2d(2, 2, 3, 1, 1)) for _ in range(6)]
+    plan, x = Plan.of(nn.Sequential(*blocks).eval()), torch.randn(1, 2, 64, 8)
+    assert plan is not None
+    with torch.autograd.profiler.profile() as seen:
+        plan.run(lambda rows: x[:, :, rows[0] : rows[1]], x.shape[1:], lambda rows, band: None, rows=8)
+    calls = sum(event.count for event in seen.key_averages() if event.key == "aten::conv2d")
+    assert calls <= 12 * (64 // 8 + 1)  # convolutions; bands, and what shapes are found with

@@ -1,4 +1,4 @@
-"""benchmarks/translate.py and training_step.py: that they compare equal things and run to their end; never how fast."""
+"""The benchmarks of speed: that they compare equal things and run to their end; never how fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import torch
 from torch import nn
 
 from i2i.layers import InstanceNorm
+from i2i.losses import Perceptual
 from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.esrgan import RRDBNet
 from i2i.translation.pix2pix import PatchDiscriminator, UnetGenerator
+from i2i.translation.srgan import SRDiscriminator, SRResNet
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -46,6 +49,10 @@ def pairs() -> list[tuple[nn.Module, nn.Module, tuple[int, ...]]]:
         (plain.resnet(width=4, blocks=2), ResnetGenerator(width=4, blocks=2), (1, 3, 32, 32)),
         (plain.Unet(width=4, depth=5, dropout=0), UnetGenerator(width=4, depth=5, dropout=0), (1, 3, 32, 32)),
         *((theirs, ours, (1, channels, 64, 64)) for theirs, ours, channels in judges),
+        (plain.srresnet(width=4, blocks=2), SRResNet(width=4, blocks=2), (2, 3, 8, 8)),
+        (plain.srresnet(scale=8, width=4, blocks=1), SRResNet(8, width=4, blocks=1), (2, 3, 8, 8)),
+        (plain.rrdbnet(width=4, growth=2, blocks=2), RRDBNet(width=4, growth=2, blocks=2), (1, 3, 8, 8)),
+        (plain.sr_discriminator(width=4, size=32), SRDiscriminator(width=4, size=32), (2, 3, 32, 32)),
     ]
 
 
@@ -55,14 +62,32 @@ def test_the_plain_networks_are_ours() -> None:
         same_weights(theirs, ours)
         x = torch.rand(shape) * 2 - 1
         assert torch.allclose(theirs(x), ours(x), atol=1e-5), type(ours).__name__
+        if any(True for _ in ours.buffers()):  # by what the norms have stored
+            same_weights(theirs.eval(), ours.eval())
+            assert torch.allclose(theirs(x), ours(x), atol=1e-5), type(ours).__name__
+
+
+def test_the_plain_content_loss_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    training_step = load("training_step")
+    training_step.write_vgg(tmp_path / "vgg19.pth")
+    features = load("plain").vgg19()
+    weights = torch.load(tmp_path / "vgg19.pth", weights_only=True)
+    features.load_state_dict({name.removeprefix("features."): values for name, values in weights.items()})
+    drawn, wanted = torch.rand(2, 1, 3, 32, 32) * 2 - 1
+    theirs = training_step.content(features)(drawn, wanted)
+    ours = Perceptual(weights=str(tmp_path / "vgg19.pth"))(drawn, wanted)
+    assert theirs > 0
+    assert torch.allclose(theirs, ours, rtol=1e-4)
 
 
 def test_the_papers_sizes_are_the_default() -> None:
     plain = load("plain")
     with torch.device("meta"):
         theirs = plain.resnet(), plain.Unet(), plain.patch_discriminator(6, norm=nn.BatchNorm2d)
-    millions = [sum(p.numel() for p in network.parameters()) / 1e6 for network in theirs]
-    assert [round(count, 3) for count in millions] == [11.378, 54.414, 2.769]
+        enlargers = plain.srresnet(), plain.sr_discriminator(), plain.rrdbnet(), plain.vgg19()
+    millions = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (*theirs, *enlargers)]
+    assert [round(count, 3) for count in millions] == [11.378, 54.414, 2.769, 1.549, 23.564, 16.698, 20.024]
 
 
 def test_translate_compares_the_same_pictures() -> None:
@@ -73,10 +98,21 @@ def test_translate_compares_the_same_pictures() -> None:
     assert found["fp32_against_plain"]["max"] == 0
 
 
-@pytest.mark.parametrize("game", ["cyclegan", "pix2pix"])
+def test_enlarging_compares_the_same_pictures() -> None:
+    found = run("enlarge.py", "--side", "24", "--width", "4", "--blocks", "1", "--repeats", "1")
+    assert [each["network"] for each in found["networks"]] == ["srresnet", "rrdb"]
+    for each in found["networks"]:
+        assert list(each["rows"]) == ["plain", "i2i"]
+        assert each["spread"] > 20  # the results are pictures, not flat
+        assert each["ours_against_plain"]["mean"] < 1.5
+        assert each["fp32_against_plain"]["max"] == 0
+
+
+@pytest.mark.parametrize("game", ["cyclegan", "pix2pix", "srresnet", "srgan"])
 def test_a_training_step_is_compared(game: str) -> None:
     found = run("training_step.py", "--game", game, "--side", "32", "--steps", "1", "--width", "4", "--blocks", "1")
     assert list(found["rows"]) == ["plain", "i2i"]
+    assert found["batch"] == (16 if game.startswith("sr") else 1)
     assert all(row["wall"] > 0 and row["cpu"] > 0 for row in found["rows"].values())
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import layers
-from i2i.layers import BatchNorm, Dropout, InstanceNorm, StoredBatchNorm, init_normal
+from i2i.layers import BatchNorm, Conv2d, Dropout, InstanceNorm, PReLU, StoredBatchNorm, init_normal
 
 
 def pictures(count: int = 3) -> Tensor:
@@ -171,3 +171,63 @@ def test_a_large_flat_picture_is_normalised_in_channels_last_as_in_the_plain_lay
     other = layers.per_image(x.contiguous(memory_format=torch.channels_last), None, None, 1e-12)
     torch.testing.assert_close(other, plain, rtol=0, atol=2e-3)
     assert 0.99 < float(other.std()) < 1.01
+
+
+@pytest.mark.parametrize(
+    ("outputs", "size", "padding"), [(3, 9, 4), (3, 9, 0), (1, 7, 3), (4, 5, 2), (3, 3, 1), (16, 9, 4)]
+)
+@pytest.mark.parametrize("columns", [20, 21, 23])
+def test_a_convolution_with_few_filters_is_the_same_by_every_route(
+    outputs: int, size: int, padding: int, columns: int
+) -> None:
+    torch.manual_seed(0)
+    ours, theirs = Conv2d(8, outputs, size, 1, padding).bfloat16(), nn.Conv2d(8, outputs, size, 1, padding)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 8, 17, columns, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    given, wanted = x.clone().requires_grad_(), x.float().requires_grad_()
+    made, expected = ours(given), theirs(wanted)
+    assert made.shape == expected.shape
+    together = made.untyped_storage().nbytes() > made.nbytes  # a few columns more are made than are needed
+    assert together == (outputs <= 8 and size >= 5)
+    weights = torch.randn(made.shape, dtype=torch.bfloat16)
+    made.backward(weights)
+    expected.backward(weights.float())
+    pairs = [(made, expected), (given.grad, wanted.grad), (ours.weight.grad, theirs.weight.grad)]
+    for one, other in [*pairs, (ours.bias.grad, theirs.bias.grad)]:  # type: ignore[union-attr]
+        assert one is not None and other is not None
+        assert (one - other).abs().max() < 0.02 * other.abs().max()
+
+
+def test_in_float32_a_convolution_is_torchs_to_the_bit() -> None:
+    ours, theirs, x = Conv2d(4, 3, 9, 1, 4), nn.Conv2d(4, 3, 9, 1, 4), torch.rand(1, 4, 12, 13)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_prelu_and_its_gradients_are_torchs(layout: torch.memory_format) -> None:
+    x, ours, theirs = pictures().to(memory_format=layout), PReLU().double(), nn.PReLU().double()
+    x[0, 0, 0] = 0.0
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    expected, gradient = with_gradient(theirs, x)
+    made, made_gradient = with_gradient(ours, x)
+    assert torch.equal(made, expected)
+    assert torch.equal(made_gradient, gradient)
+    assert ours.weight.grad is not None and theirs.weight.grad is not None
+    assert (ours.weight.grad - theirs.weight.grad).abs() < 1e-9
+    with torch.no_grad():
+        assert torch.equal(ours(x), expected)
+    small = pictures(1)[:, :2, :3, :3].requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda x: ours(x).square(), (small,))
+
+
+def test_a_prelu_in_bf16_under_autocast_has_a_gradient_of_full_precision() -> None:
+    x, ours = pictures().float(), PReLU()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = ours(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    out.sum().backward()
+    below = x.bfloat16().float().clamp_max(0).sum()
+    assert ours.weight.grad is not None
+    assert ours.weight.grad.dtype == torch.float32
+    assert (ours.weight.grad - below).abs() < 1e-4 * below.abs()

@@ -27,7 +27,7 @@ from i2i.data.bicubic import Edges, reduce
 from i2i.errors import UserError
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.host import seeded
-from i2i.layers import Conv2d, Narrow, Norm, Residual, StoredBatchNorm, Wide, modes
+from i2i.layers import Conv2d, Narrow, Norm, PReLU, Residual, StoredBatchNorm, Wide, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.typed import Range
@@ -95,7 +95,7 @@ class SRResNet(nn.Module):
         self.sizes = [3] if scale == 3 else [2] * int(math.log2(scale))
 
         def activation() -> nn.Module:
-            return nn.PReLU() if slope is None else nn.LeakyReLU(slope)
+            return PReLU() if slope is None else nn.LeakyReLU(slope)
 
         first = nn.Conv2d(inputs, width, 9, 1, 4, bias=outer_bias)
         self.narrow, self.wide = Narrow(first), Wide()
