@@ -120,7 +120,8 @@ def translates_by_its_metadata(run: Any, engine: Engine) -> None:
     assert told["direction"] == f"{card.a} -> {card.b}"
     assert told["terms"] == card.origin.terms and told["terms"]
     assert card_from(json.loads(told["i2i.card"])) == replace(card, modes=("deterministic",), mode="deterministic")
-    assert (int(told["multiple"]), int(told["minimum"]), int(told["scale"])) == (card.multiple, card.minimum, card.scale)
+    sizes = [int(told[key]) for key in ("multiple", "minimum", "scale")]
+    assert sizes == [card.multiple, card.minimum, card.scale]
 
 
 # --- what is in the file
