@@ -18,7 +18,7 @@ import click
 
 __all__ = ["Finding", "doctor", "examine"]
 
-EXTRAS = {"log": ("tensorboard",), "metrics": ("torch_fidelity", "torchmetrics"), "onnx": ("onnx", "onnxruntime"),
+EXTRAS = {"log": ("tensorboard",), "metrics": ("torch_fidelity",), "onnx": ("onnx", "onnxruntime"),
           "video": ("av",)}  # fmt: skip
 UNITS = {
     "AVX2": "_is_avx2_supported",
