@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from i2i.engine import Engine
     from i2i.errors import UserError
+    from i2i.evaluation import evaluate
     from i2i.game import Card, Clock, Export, Game, HalfLife, Made, Origin, Player, Stage
     from i2i.recipe import Recipe
     from i2i.recipe import load as load_recipe
@@ -37,6 +38,7 @@ __all__ = [
     "Trainer",
     "UserError",
     "__version__",
+    "evaluate",
     "load_generator",
     "load_recipe",
 ]
@@ -57,6 +59,7 @@ HOMES = {
     "Stage": ("i2i.game", "Stage"),
     "Trainer": ("i2i.trainer", "Trainer"),
     "UserError": ("i2i.errors", "UserError"),
+    "evaluate": ("i2i.evaluation", "evaluate"),
     "load_generator": ("i2i.zoo", "load_generator"),
     "load_recipe": ("i2i.recipe", "load"),
 }

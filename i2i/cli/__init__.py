@@ -28,6 +28,7 @@ COMMANDS = {
         "Turn images into their counterparts, maps into aerials.",
     ),
     "upscale": ("i2i.cli.upscale", "upscale", "Enlarge photographs: folders of them, of any size and kind."),
+    "evaluate": ("i2i.cli.evaluate", "evaluate", "Measure pictures or a generator: PSNR, LPIPS, FID, mIoU, ..."),
     "gallery": ("i2i.cli.gallery", "gallery", "Write a page that compares folders, or shows a training run."),
     "train": ("i2i.cli.train", "train", "Train what a recipe describes, or continue a run."),
     "new": ("i2i.cli.new", "new", "Look at your own pictures and write a recipe that trains on them."),

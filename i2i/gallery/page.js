@@ -325,7 +325,7 @@
       }));
     }
     const select = one("#sort");
-    select.append(make("option", { value: "", textContent: "In order of names" }));
+    select.append(make("option", { value: "", textContent: list?.dataset.order || "In order of names" }));
     for (const [key, words] of kinds) {
       select.append(make("option", { value: `+${key}`, textContent: `${words}: lowest first` }), make("option", { value: `-${key}`, textContent: `${words}: highest first` }));
     }

@@ -110,6 +110,8 @@ class Gallery:
         *,
         lead: str = "",
         metrics: Sequence[Mapping[str, float]] = (),
+        above: str = "",
+        order: str = "",
     ) -> Made:
         """Write all pages, each whole or not at all, and remove what an earlier gallery of that name left beyond them.
 
@@ -118,6 +120,8 @@ class Gallery:
             facts: label -> text, shown on top; empty ones are left out.
             lead: a line under the heading.
             metrics: name -> value over all rows, per column.
+            above: HTML that stands over the rows of the first page.
+            order: what the order of the rows is called, where it is not that of their names.
         """
         pages = page_paths(self.path, len(self.names))
         table = metrics_html(self.columns, metrics)
@@ -127,14 +131,15 @@ class Gallery:
             rows = self.spool.read(self.ends[last] - self.ends[first]).decode()
             kind = "pairs" if len(self.columns) <= 2 else "rows"
             names = text(json.dumps([shown(column) for column in self.columns]))
-            content = f'<ol class="gallery {kind}" data-columns="{names}">{rows}</ol>'
+            named = f' data-order="{text(order)}"' if order else ""
+            content = f'<ol class="gallery {kind}" data-columns="{names}"{named}>{rows}</ol>'
             content = content if rows else '<p class="empty">No picture to show.</p>'
             document = render(
                 title,
                 facts,
                 content,
                 lead=lead,
-                above=(failed_html(self.failed) if number == 0 else "") + table,
+                above=(failed_html(self.failed) + above if number == 0 else "") + table,
                 tools=tools_html(len(pages)),
                 paging=paging_html(pages, number),
                 index=index_json(self.names, pages, number),
