@@ -24,6 +24,7 @@ from large import draw
 from PIL import Image
 
 PART = 256  # side of the part, in input pixels
+Image.MAX_IMAGE_PIXELS = None  # Pillow's guard is meant for files of others
 
 
 def enlarged(picture: Any, folder: Path, chosen: argparse.Namespace) -> tuple[Path, dict[str, float]]:
@@ -55,7 +56,6 @@ def apart(result: Path, source: Path, chosen: argparse.Namespace) -> dict[str, f
     bottom, right = (min(start + PART + 2 * halo, side) for start, side in zip((top, left), whole.shape, strict=False))
     drawn = engine.run([whole[top:bottom, left:right]])[0]
     inner = np.s_[scale * halo : -scale * halo, scale * halo : -scale * halo]
-    Image.MAX_IMAGE_PIXELS = None  # the file is our own
     with Image.open(result) as opened:
         there = np.asarray(opened.crop((scale * left, scale * top, scale * right, scale * bottom)))
     levels = np.abs(there[inner].astype(np.int16) - drawn[inner])
