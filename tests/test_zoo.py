@@ -292,6 +292,7 @@ def test_names_are_what_ships(shelf: Path) -> None:
     [
         ("cyclegan", ["map2aerial", "x.png"], ("cyclegan/map2aerial", ["x.png"])),
         ("cyclegan", ["map2aerial"], ("cyclegan/map2aerial", [])),
+        ("cyclegan", ["photos", "map2aerial"], ("cyclegan/map2aerial", ["photos"])),  # as click hands them over
         ("cyclegan/map2aerial", ["aerial2map"], ("cyclegan/map2aerial", ["aerial2map"])),
         ("run/a2b.safetensors", ["x"], ("run/a2b.safetensors", ["x"])),
         ("./cyclegan", ["map2aerial"], ("./cyclegan", ["map2aerial"])),

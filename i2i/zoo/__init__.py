@@ -69,14 +69,16 @@ def families() -> list[str]:
 def pick(model: str, inputs: Sequence[str]) -> tuple[str, list[str]]:
     """The model and the inputs that `--model MODEL INPUT ...` means.
 
-    `--model cyclegan map2aerial photos/` means the model cyclegan/map2aerial; any other MODEL stands as it is.
+    `--model cyclegan map2aerial photos/` means the model cyclegan/map2aerial, and so does `photos/ --model cyclegan
+    map2aerial`, whose parts come in the order photos/, map2aerial; any other MODEL stands as it is.
     """
     if model not in families() or Path(model).is_file():
         return model, list(inputs)
     known = [name.split("/")[1] for name in choice() if name.startswith(f"{model}/")]
-    if inputs and inputs[0] in known:
-        return f"{model}/{inputs[0]}", list(inputs[1:])
-    near = get_close_matches(inputs[0], known, 1) if inputs else []
+    for place, given in enumerate(inputs):
+        if given in known:
+            return f"{model}/{given}", [*inputs[:place], *inputs[place + 1 :]]
+    near = [name for given in inputs if not Path(given).exists() for name in get_close_matches(given, known, 1)]
     if near:
         raise UserError(f"'{model}' is a family of models: did you mean '--model {model} {near[0]}'?")
     ours = [name.split("/")[1] for name in names() if name.startswith(f"{model}/")] or known
