@@ -11,7 +11,7 @@ Deviations:
     the discriminator judges the images of the same step after the generator has moved;
     lengths and the learning rate's steps are counted in images, 16 to the paper's update.
 
-Not in the paper, and off unless a recipe asks for them: `norm=None`, `residual`, `matching`, `pixel`, `even`, `average`.
+Not in the paper, and off unless a recipe asks for it: `norm=None`, `residual`, `matching`, `pixel`, `even`, `average`.
 """
 
 from __future__ import annotations
