@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from i2i.download import digest
 from i2i.errors import UserError
-from i2i.game import Card, Origin
+from i2i.game import Card, Origin, Part
 from i2i.spec import Spec
 
 __all__ = ["Header", "States", "read_header", "save_generator"]
@@ -244,8 +244,21 @@ def card_from(values: Mapping[str, Any]) -> Card:
     for name in ("scale", "multiple", "minimum"):
         if type(values[name]) is not int or not 1 <= values[name] <= LARGEST_SIDE:
             raise ValueError(f"{name} is {values[name]!r}")
+    parts = tuple(
+        Part(**{**part, "span": tuple(part["span"]), "labels": tuple(part["labels"])})
+        for part in values.get("latent", ())
+    )
+    if any(type(part.size) is not int or not 1 <= part.size <= LARGEST_SIDE for part in parts):
+        raise ValueError(f"the parts of the latent vector have sizes {[part.size for part in parts]}")
+    size = values.get("size", 0)
+    if type(size) is not int or not 0 <= size <= LARGEST_SIDE:
+        raise ValueError(f"size is {size!r}")
+    special = ("origin", "modes", "mode", "kind", "channels", "latent", "classes")
     return replace(
-        Card(**{key: value for key, value in values.items() if key not in ("origin", "modes", "mode")}),
+        Card(**{key: value for key, value in values.items() if key not in special}),
+        kind=values["kind"],
+        latent=parts,
+        classes=tuple(str(name) for name in values.get("classes", ())),
         modes=tuple(values["modes"]),
         mode=values["mode"],
         channels=(int(values["channels"][0]), int(values["channels"][1])),

@@ -7,7 +7,7 @@ a game exports.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -17,7 +17,21 @@ from torch import Tensor, nn
 from i2i.schedules import Clock, HalfLife
 from i2i.spec import Spec
 
-__all__ = ["Card", "Clock", "Export", "Game", "HalfLife", "Loss", "Made", "Origin", "Player", "Spec", "Stage", "Turns"]
+__all__ = [
+    "Card",
+    "Clock",
+    "Export",
+    "Game",
+    "HalfLife",
+    "Loss",
+    "Made",
+    "Origin",
+    "Part",
+    "Player",
+    "Spec",
+    "Stage",
+    "Turns",
+]
 
 
 class Made:
@@ -29,6 +43,11 @@ class Made:
 
     def __init__(self, lane: int = 0) -> None:
         self.lane = lane
+        self.notes: dict[str, Tensor] = {}
+
+    def note(self, name: str, value: Tensor) -> None:
+        """Leave a scalar for the journal that is no term of a loss: the critic's estimate of a distance, a spread."""
+        self.notes[name] = value.detach()
 
     if TYPE_CHECKING:
 
@@ -53,6 +72,8 @@ class Player(nn.Module):
         optimizer: called with the parameters (and `fused=True` where it takes that), returns the optimizer; its
             learning rate is the peak that the recipe's schedule scales.
         average: half-life, in images, of the exponential moving average of the weights; None keeps no average.
+        settings: (clock) -> settings of the optimizer that change with time beside its learning rate, such as
+            {"momentum": 0.7}.
     """
 
     def __init__(
@@ -61,12 +82,14 @@ class Player(nn.Module):
         nets: Mapping[str, nn.Module],
         optimizer: Callable[..., torch.optim.Optimizer],
         average: HalfLife | None = None,
+        settings: Callable[[Clock], Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.nets = nn.ModuleDict(nets)
         self.optimizer = optimizer
         self.average = average
+        self.settings = settings
 
     def forward(self, loss: Loss, batch: Any, made: Made) -> dict[str, Tensor]:
         return loss(batch, made)
@@ -118,11 +141,35 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Part:
+    """A stretch of the vector that a network of kind "latent" takes, and what may stand in it.
+
+    Attributes:
+        name: what it is called: "z", "class", "turn".
+        size: how many numbers it has.
+        kind: "normal": each drawn from N(0, 1); "uniform": each from U(low, high); "class": one 1 among zeros; "text":
+            what the network's `encode` makes of a sentence.
+        span: (low, high) of "uniform".
+        labels: of "class": what each place stands for; empty where that has no name.
+    """
+
+    name: str = "z"
+    size: int = 100
+    kind: Literal["normal", "uniform", "class", "text"] = "normal"
+    span: tuple[float, float] = (-1.0, 1.0)
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.labels and len(self.labels) != self.size:
+            raise ValueError(f"'{self.name}' has {self.size} places and {len(self.labels)} labels")
+
+
+@dataclass(frozen=True)
 class Card:
     """What the engine must know to run a network; travels in the generator file.
 
     Attributes:
-        kind: "image" takes [N,C,H,W]; "latent" takes [N,Z].
+        kind: "image" takes [N,C,H,W]; "latent" takes [N,Z]; "classifier" takes [N,C,size,size] and gives [N,K] logits.
         scale: output size / input size.
         multiple: height and width must be multiples of this (the engine reflect-pads and crops).
         minimum: smallest height and width the network takes.
@@ -135,9 +182,12 @@ class Card:
             "stored" too and takes the norms' statistics of training.
         mode: the one used unless the user names another.
         a, b: what goes in and what comes out, in words.
+        latent: of kind "latent": the parts of the vector [N,Z], in order; their sizes sum to Z, which is channels[0].
+        size: height and width of what a "latent" network draws, and of what a "classifier" takes; 0 for others.
+        classes: of kind "classifier": the names of the K classes.
     """
 
-    kind: Literal["image", "latent"] = "image"
+    kind: Literal["image", "latent", "classifier"] = "image"
     scale: int = 1
     multiple: int = 1
     minimum: int = 1
@@ -150,8 +200,13 @@ class Card:
     a: str = "A"
     b: str = "B"
     origin: Origin = Origin()
+    latent: tuple[Part, ...] = ()
+    size: int = 0
+    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.kind == "latent" and sum(part.size for part in self.latent) != self.channels[0]:
+            raise ValueError(f"card: the parts of the latent vector are not {self.channels[0]} numbers together")
         if self.mode not in self.modes:
             raise ValueError(f"card: mode '{self.mode}' is none of {', '.join(self.modes)}")
         for low, high in self.value_range:
@@ -191,8 +246,12 @@ class Game(ABC):
         """Columns of a contact sheet of fixed inputs, [N,C,H,W] in [-1,1] each; `networks`: the exports, averaged."""
         return []
 
-    def observe(self, means: Mapping[str, float]) -> None:
-        """Called with the all-reduced means of the loss terms at every line of the journal."""
+    def observe(self, means: Mapping[str, float]) -> Sequence[str]:
+        """Called with the all-reduced means of the terms and notes, as "player/name", at every line of the journal.
+
+        Returns sentences that a reader of the run should know; they are said, and kept in the journal.
+        """
+        return ()
 
     def state(self) -> dict[str, Tensor]:
         """What must survive a restart beyond weights. A key "lane/K/..." belongs to lane K of the global batch: a save

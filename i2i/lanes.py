@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from i2i.data.stream import to_range
 from i2i.game import Game, Made, Player
@@ -68,7 +69,8 @@ def coupled(game: Game, batch: Any) -> set[str]:
     """Terms, as "player/term", whose value on two images is not the mean of their values on either.
 
     Where there are none, one lane of 2b images is the same training as two lanes of b. Asked in float64, on a copy
-    without dropout; random penalties therefore count as coupled. `batch` holds two samples of `game.Batch`.
+    without dropout, each image with the same random numbers alone as beside the other. `batch` holds two samples of
+    `game.Batch`.
     """
     game = copy.deepcopy(game)
     stage = game.stages()[0]
@@ -79,17 +81,53 @@ def coupled(game: Game, batch: Any) -> set[str]:
                 module.p = 0.0
     for network in game.frozen():
         network.cpu().double()
-    fields = [to_range(t).double() if t.ndim == 4 else t for t in (field.cpu() for field in batch)]
+    fields = [t.double() if t.is_floating_point() else t for t in (to_range(field.cpu()) for field in batch)]
     whole = game.Batch(*fields)
     halves = [game.Batch(*(field[i : i + 1] for field in fields)) for i in range(2)]
     made, made_halves = Made(0), [Made(1), Made(2)]
     found = set()
     with torch.random.fork_rng():
         for player, loss in stage.turns(Clock()):
-            terms = loss(whole, made)
-            parts = [loss(half, left) for half, left in zip(halves, made_halves, strict=True)]
+            chance = Chance()
+            with chance:
+                terms = loss(whole, made)
+            parts = []
+            for image, (half, left) in enumerate(zip(halves, made_halves, strict=True)):
+                with chance.of(image):
+                    parts.append(loss(half, left))
             for name, term in terms.items():
                 mean = (parts[0][name] + parts[1][name]) / 2
                 if not torch.isclose(term, mean, rtol=1e-9, atol=1e-12):
                     found.add(f"{player.name}/{name}")
     return found
+
+
+class Chance(TorchFunctionMode):
+    """Keeps what is drawn for two images, and deals the same out again to each of them alone."""
+
+    DRAWS = frozenset(
+        {
+            *(torch.randn, torch.rand, torch.randint, torch.randn_like, torch.rand_like, torch.bernoulli, torch.normal),
+            *(torch.Tensor.normal_, torch.Tensor.uniform_, torch.Tensor.bernoulli_, torch.Tensor.random_),
+        }
+    )
+
+    def __init__(self, drawn: list[Tensor] | None = None, image: int | None = None) -> None:
+        super().__init__()
+        self.drawn: list[Tensor] = [] if drawn is None else drawn
+        self.image = image
+
+    def of(self, image: int) -> Chance:
+        """The same draws again, for one of the two."""
+        return Chance(list(self.drawn), image)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func not in self.DRAWS:
+            return made
+        if self.image is None:
+            self.drawn.append(made.clone())
+        elif self.drawn:
+            kept = self.drawn.pop(0)
+            made.copy_(kept if kept.shape == made.shape else kept[self.image : self.image + 1])
+        return made

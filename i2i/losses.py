@@ -21,7 +21,9 @@ __all__ = [
     "Adversarial",
     "Perceptual",
     "Score",
+    "gradient_penalty",
     "relative",
+    "slopes",
     "wide",
 ]
 
@@ -77,6 +79,30 @@ WASSERSTEIN = Adversarial(  # Arjovsky et al. 2017, Eq. 2
     fake=lambda score: wide(score).mean(),
     fool=lambda score: -wide(score).mean(),
 )
+
+
+def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The length of the critic's gradient at each picture, over all its channels and pixels together.
+
+    In float32 at least, whatever the precision around it: half precision loses the differences. Can be learned from.
+
+    critic: pictures -> raw scores, each of its own picture alone. x: [N,C,H,W] => [N].
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        at = wide(x).detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(critic(at).sum(), at, create_graph=True)
+    return gradient.flatten(1).norm(2, 1)
+
+
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(|slope| - 1)^2 on straight lines between true and drawn pictures (Gulrajani et al. 2017, Eq. 3), the mean over
+    the lane; each line's point is drawn for its own picture.
+
+    real, fake: [N,C,H,W] => a scalar, to be weighted (the paper: 10).
+    """
+    share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+    between = share * real + (1 - share) * fake.to(real.dtype)
+    return (slopes(critic, between) - 1).square().mean()
 
 
 class Perceptual(nn.Module):

@@ -15,6 +15,7 @@ from i2i.engine import Engine
 from i2i.game import Game
 from i2i.host import seeded
 from i2i.lanes import coupled
+from i2i.latents import fixed
 from i2i.recipe import Training
 from i2i.schedules import Purpose
 from i2i.trainer import Seat, Trainer
@@ -68,6 +69,12 @@ def assert_sound(
                 picture = torch.rand(channels[0], size, size) * 2 - 1
                 output = Engine(generator, device="cpu", precision="fp32")(picture)
                 assert tuple(output.shape) == (channels[1], size * export.card.scale, size * export.card.scale)
+            else:
+                card = export.card
+                given = fixed(card.latent, 2) if card.kind == "latent" else torch.zeros(2, card.channels[0], card.size, card.size)
+                assert len(generator(given)) == 2
+                if card.kind == "latent":
+                    assert tuple(generator(given).shape) == (2, card.channels[1], card.size, card.size)
 
     with seeded(settings.seed, Purpose.INIT):
         game = make()

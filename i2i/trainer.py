@@ -114,8 +114,12 @@ class Trainer:
         if tuple(game.Batch._fields) != tuple(data.fields._fields):
             raise UserError(
                 f"{type(game).__name__} plays with {game.Batch._fields}, but {type(data).__name__} "
-                f"yields {data.fields._fields}; name another data set under `data`"
+                f"yields {data.fields._fields}; {_missing(game.Batch._fields, data.fields._fields)}"
             )
+        wanted, there = getattr(game, "classes", None), len(getattr(data, "classes", ()))
+        if wanted and there and wanted != there:
+            name = type(game).__name__
+            raise UserError(f"{name} plays with {wanted} classes, but the data has {there}; set game.classes")
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
             for module in network.modules():
@@ -221,6 +225,9 @@ class Trainer:
         """One turn of each player on one global batch."""
         lanes = list(self._deal(*drawn))
         rate = self.rate(self.clock)
+        for module in (module for seat in self.seats.values() for module in seat.player.modules()):
+            if hasattr(module, "clock"):
+                setattr(module, "clock", self.clock)  # noqa: B010 (a module's own attribute)
         for turn, (player, loss) in enumerate(self.stage.turns(self.clock)):
             self.move(turn, player, loss, lanes, rate)  # the optimizer has stepped when turns() resumes
         self._average()
@@ -244,8 +251,9 @@ class Trainer:
                 gate = torch.where(torch.isfinite(total.detach()), 1.0, torch.nan)
                 seat.scaler.scale(total * gate / len(lanes)).backward()
             buffers.after_lane()
-            for name, term in terms.items():
+            for name, term in (*terms.items(), *lane.made.notes.items()):
                 self.means.note(f"{player.name}/{name}", term)
+            lane.made.notes.clear()
         buffers.settle()
         self._apply(seat, rate)
 
@@ -254,6 +262,7 @@ class Trainer:
         optimizer, parameters = seat.optimizer, seat.parameters
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * rate
+            group.update(seat.player.settings(self.clock) if seat.player.settings else {})
         if seat.scaler.is_enabled():
             seat.scaler.unscale_(optimizer)
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -361,7 +370,7 @@ class Trainer:
         self.means.clear()
         skipped = {name.split("/")[0]: share for name, share in means.items() if name.endswith("/skipped")}
         terms = {name: digits(value) for name, value in means.items() if not name.endswith("/skipped")}
-        self.game.observe(terms)
+        said = list(self.game.observe(terms))
         speed = progress.show(self.clock.images, terms)
         if self.rank == 0:
             self.journal.line(
@@ -372,7 +381,10 @@ class Trainer:
                 skipped={name: digits(share) for name, share in skipped.items() if share},
                 seconds=round(self.seconds, 1),
                 speed=digits(speed),
+                **({"said": said} if said else {}),
             )
+        for sentence in said:
+            self.say(sentence)
         for name, share in skipped.items():
             if share == 1.0 and self.settings.precision != "fp16":
                 raise UserError(
@@ -580,6 +592,15 @@ class Trainer:
         ]
         if changed:
             self.say(f"this continuation is not bitwise: {'; '.join(changed)}")
+
+
+def _missing(wanted: tuple[str, ...], there: tuple[str, ...]) -> str:
+    """What to do where a data set yields other fields than a game wants."""
+    if set(wanted) - set(there) == {"y"}:
+        return "give the samples their classes with data.labels (true, or folders), or name another data set"
+    if set(there) - set(wanted) == {"y"}:
+        return "leave out the classes with data.labels (false, or none), or name another data set"
+    return "name another data set under `data`"
 
 
 def plain_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -139,7 +139,12 @@ def stack_field(tensors: tuple[Tensor, ...]) -> Tensor:
 
 
 def to_range(tensor: Tensor) -> Tensor:
-    """uint8 in 0..255 -> float32 in [-1,1]; floats are in that range already and pass, in float32 or float64."""
+    """uint8 in 0..255 -> float32 in [-1,1]; floats are in that range already and pass, in float32 or float64.
+
+    Other whole numbers are labels, and pass.
+    """
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32).div_(127.5).sub_(1.0)
-    return tensor if tensor.dtype == torch.float64 else tensor.to(torch.float32)
+    if tensor.dtype == torch.float64 or not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.float32)
