@@ -75,7 +75,7 @@ def evaluate(
     if metrics is None:
         pairs, orphans = matched(ours, theirs) if has_files and not settings.groups else ([], [])
         metrics, left_out = usual(instruments, ours, theirs, bool(pairs))
-        notes += [left_out] if left_out else []
+        notes += left_out
     else:
         metrics = known(metrics)
         pairs, orphans = [], []
@@ -83,9 +83,9 @@ def evaluate(
             try:
                 pairs, orphans = matched(ours, theirs)
             except UserError:
-                if set(metrics) & set(OF_PAIRS):
+                if paired_of(metrics, labels):
                     raise
-    refuse(metrics, ours, theirs, pairs, settings)
+    refuse(metrics, ours, theirs, pairs, settings, paired_of(metrics, labels))
     both_saved = ours.statistics is not None and theirs.statistics is not None
     instruments.prepare([name for name in metrics if not (both_saved and name in OF_SETS)])
     check(metrics, ours, theirs, instruments)
@@ -225,12 +225,11 @@ def known(metrics: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(metrics))
 
 
-def usual(instruments: Instruments, real: Set, fake: Set, paired: bool) -> tuple[list[str], str]:
-    """What can be measured here, and a sentence on what is left out and why. Raises UserError for nothing at all."""
+def usual(instruments: Instruments, real: Set, fake: Set, paired: bool) -> tuple[list[str], list[str]]:
+    """What can be measured here, and sentences on what is left out and why. Raises UserError for nothing at all."""
     settings = instruments.settings
     chosen: list[str] = []
     missing: list[str] = []
-    why = ""
     if paired:
         chosen += ["psnr", "ssim"] + (list(LABELS) if settings.palette else [])
     if settings.groups or (not paired and fake.files):
@@ -242,22 +241,28 @@ def usual(instruments: Instruments, real: Set, fake: Set, paired: bool) -> tuple
             instruments.prepare([group[0]])
             chosen += group
         except UserError as error:
-            missing, why = [*missing, *group], why or str(error)
+            missing.append(f"left out {', '.join(group)}: {error}")
     if not chosen:
-        raise UserError(f"nothing can be measured: {why}", code=1)
-    return chosen, f"left out {', '.join(missing)}: {why}" if missing else ""
+        raise UserError(f"nothing can be measured: {'; '.join(missing)}", code=1)
+    return chosen, missing
 
 
-def refuse(metrics: Sequence[str], real: Set, fake: Set, pairs: Sequence[Pair], settings: Settings) -> None:
-    """Raises UserError where a metric that is asked for needs what is not there."""
+def paired_of(metrics: Sequence[str], labels: object) -> list[str]:
+    """Those of the metrics that compare a fake picture with its real one; label maps of others have their own pairs."""
+    return [name for name in metrics if name in OF_PAIRS and not (labels and name in LABELS)]
+
+
+def refuse(
+    metrics: Sequence[str], real: Set, fake: Set, pairs: Sequence[Pair], settings: Settings, needing: Sequence[str]
+) -> None:
+    """Raises UserError where a metric that is asked for needs what is not there; `needing`: `paired_of` them."""
     for some in (real, fake):
-        needing = [name for name in metrics if name in (*OF_PAIRS, "diversity")]
-        if some.statistics and needing:
+        seen = [name for name in metrics if name in (*OF_PAIRS, "diversity")]
+        if some.statistics and seen:
             what = f"{some.path} holds statistics"
-            raise UserError(f"to measure {few(needing)} takes pictures, and {what}; name a folder")
+            raise UserError(f"to measure {few(seen)} takes pictures, and {what}; name a folder")
     if settings.maps and "lpips" not in metrics:
         raise UserError("--maps shows where LPIPS finds differences; add lpips to the metrics")
-    needing = [name for name in metrics if name in OF_PAIRS]
     if needing and settings.groups:
         raise UserError(f"{few(needing)} compare one output with one picture, and with --groups FAKE holds several of "
                         "each; leave one of the two out")  # fmt: skip

@@ -10,12 +10,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from i2i.layers import InstanceNorm
 from i2i.losses import Perceptual
+from i2i.metrics.agreement import Palette
 from i2i.translation.cyclegan import ResnetGenerator
 from i2i.translation.esrgan import RRDBNet
 from i2i.translation.pix2pix import PatchDiscriminator, UnetGenerator
@@ -130,3 +133,26 @@ def test_ratios_are_of_medians_and_of_single_rounds() -> None:
     assert rows["a"]["ratio"] == 1.0
     assert (rows["b"]["ratio"], rows["b"]["ratios"], rows["b"]["cpu_ratio"]) == (2.5, [2.0, 5.0], 2.0)
     assert any("Others" in line for line in side_by_side.table(rows, "image"))
+
+
+def test_baselines_are_measured_by_the_command(tmp_path: Path) -> None:
+    colours = np.array(list(Palette.read("maps").classes.values()), np.uint8)
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        cells = colours[rng.integers(0, 5, (4, 8))]
+        (tmp_path / "maps").mkdir(exist_ok=True)
+        Image.fromarray(cells).resize((600, 300), Image.Resampling.NEAREST).save(tmp_path / "maps" / f"{number}.png")
+    rows = baselines("maps", tmp_path / "maps")
+    assert list(rows) == ["a constant image", "another map", "the truth blurred"]
+    assert rows["the truth blurred"]["miou (maps)"] > 0.7 > rows["another map"]["miou (maps)"]
+    assert rows["a constant image"]["accuracy_background (maps)"] == 1
+
+    rows = baselines("enlarging", tmp_path / "maps", "--scale", "2")
+    assert rows["the true pictures"]["octave (Y, fake / real)"] == 1 > rows["bicubic"]["octave (Y, fake / real)"]
+    assert rows["bicubic"]["psnr (Y, shave 2)"] > 20
+
+
+def baselines(what: str, data: Path, *options: str) -> dict[str, dict[str, float]]:
+    command = [sys.executable, str(FOLDER / "baselines.py"), what, "--data", str(data), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {row["row"]: row for row in map(json.loads, done.stdout.splitlines())}

@@ -156,8 +156,9 @@ def test_without_weights_what_can_be_computed_is_and_the_rest_is_named(sets: tup
     found = run(*sets)
     assert found.code == 0
     assert [line.split()[0] for line in found.out.splitlines()] == ["psnr", "ssim"]
-    (sentence,) = [line for line in found.err.splitlines() if line.startswith("left out")]
-    assert "left out lpips, fid, kid, prdc: the weights of AlexNet" in sentence and "i2i models add" in sentence
+    alex, inception = [line for line in found.err.splitlines() if line.startswith("left out")]
+    assert alex.startswith("left out lpips: the weights of AlexNet") and "i2i models add" in alex
+    assert inception.startswith("left out fid, kid, prdc: ") and "6726825d" in inception
 
 
 def test_weights_that_are_asked_for_must_be_there(sets: tuple[Path, Path], run: Any) -> None:
@@ -169,7 +170,8 @@ def test_weights_that_are_asked_for_must_be_there(sets: tuple[Path, Path], run: 
 
 
 def test_lpips_and_its_maps(sets: tuple[Path, Path], run: Any, tmp_path: Path) -> None:
-    found = run(*sets, "--metrics", "lpips", *RANDOM, "--maps", tmp_path / "maps")
+    found = run(*sets, "--metrics", "lpips", *RANDOM, "--maps", tmp_path / "maps", "--html", tmp_path / "page.html")
+    assert "where LPIPS differs" in (tmp_path / "page.html").read_text()
     assert found.out.startswith("lpips (alex, v0.1)") and found.code == 0
     made = np.asarray(Image.open(tmp_path / "maps" / "p3.png"))
     assert made.shape == (48, 40) and made.dtype == np.uint16
@@ -399,6 +401,12 @@ def test_samples_of_a_stochastic_generator_and_a_judge(unet: Path, tmp_path: Pat
     assert f"miou (maps, judged by {unet})" in found.out and f"the real ones judged by {unet}" in found.out
     (line,) = [line for line in found.out.splitlines() if line.startswith("diversity")]
     assert "1 input, 3 pairs" in line
+    apart = save(tmp_path / "apart" / "A", x=drawn(1, 32, 32)).parent
+    save(apart / "B", other=drawn(2, 32, 32))  # no partner: what the judge makes of the fakes has one, the input
+    found = run("--model", unet, "--data", apart, "--metrics", "miou", "--palette", "maps", "--judge", unet)
+    assert f"miou (maps, judged by {unet})" in found.out and "compared as sets" in found.err
+    with pytest.raises(UserError, match="has a partner"):
+        run("--model", unet, "--data", apart, "--metrics", "psnr,miou", "--palette", "maps", "--judge", unet)
     with pytest.raises(UserError, match="--mode paper"):
         run("--model", unet, "--data", beside, "--samples", 2, "--mode", "deterministic")
 

@@ -43,14 +43,18 @@ def of_report(report: Report, page: Path, *, overwrite: bool = False, linked: bo
         names = sorted(names, key=lambda name: place.get(name, len(place)), reverse=not best_first[first])
     vacant(page, len(names), replace=overwrite)
     page.parent.mkdir(parents=True, exist_ok=True)
-    with closing(Gallery(page, ("real", "fake"))) as gallery:
-        rows: list[tuple[str, list[Path | None]]] = [(name, [Path(file) for file in report.files[name]])
-                                                     for name in names]  # fmt: skip
+    maps = report.settings.get("maps")
+    columns = ("real", "fake", "where LPIPS differs") if maps else ("real", "fake")
+    with closing(Gallery(page, columns)) as gallery:
+        rows: list[tuple[str, list[Path | None]]] = []
+        for name in names:
+            drawn = [Path(maps) / f"{name}.png"] if maps else []
+            rows.append((name, [*map(Path, report.files[name]), *(file if file.exists() else None for file in drawn)]))
         for name, _, cells, failed in thumbnails(rows):
             kept = tuple(cell if linked or isinstance(cell, str) else cell._replace(original=None) for cell in cells)
             values = {str(figure): report.pairs[name][str(figure)] for figure in measured
                       if str(figure) in report.pairs[name]}  # fmt: skip
-            gallery.add(Row(name, kept, ({}, values)))
+            gallery.add(Row(name, kept, ({}, values, *[{} for _ in columns[2:]])))
             for path, reason in failed.items():
                 gallery.fail(path, reason)
         for name, reason in report.failed.items():

@@ -62,16 +62,19 @@ def fid(a: Statistics, b: Statistics) -> Fid:
 def trace_of_root(a: Statistics, b: Statistics) -> tuple[float, tuple[str, ...]]:
     """The trace of the square root of the product of both covariances, and notes on their ranks.
 
-    With F F' = A and G G' = B it is the sum of the singular values of F' G, whatever the factors. They are Cholesky's
-    where the covariances have full rank; then the eigenvalues of F' B F, their squares, are found sooner. With no more
-    pictures than features the centred features themselves are such factors, and smaller.
+    With F F' = A and G G' = B it is the sum of the singular values of F' G, whatever the factors. With no more pictures
+    than features the centred features themselves are such factors, and small. Else F is Cholesky's; where A has full
+    rank, the eigenvalues of F' B F, their squares, are found sooner, and B needs no factor.
     """
-    roots = [factor(some) for some in (a, b)]
-    notes = tuple(note for _, note in roots if note)
-    (left, _), (right, _) = roots
-    if left.shape[1] == right.shape[1] == a.dims:
-        return float(torch.linalg.eigvalsh(between(left, b.covariance)).clamp(min=0).sqrt().sum()), notes
-    return float(torch.linalg.svdvals(left.T @ right).sum()), notes
+    left, note = factor(a)
+    notes = (note,) if note else ()
+    if left.shape[1] == a.dims and not few_rows(b):
+        squares = torch.linalg.eigvalsh(between(left, b.covariance)).clamp(min=0)
+        rank = int((squares > squares.max() * a.dims * torch.finfo(torch.float64).eps).sum())
+        notes += (f"{low(b)}: it is {rank}",) if rank < a.dims else ()
+        return float(squares.sqrt().sum()), notes
+    right, note = factor(b)
+    return float(torch.linalg.svdvals(left.T @ right).sum()), (*notes, *((note,) if note else ()))
 
 
 def between(lower: Tensor, middle: Tensor) -> Tensor:
@@ -83,14 +86,22 @@ def between(lower: Tensor, middle: Tensor) -> Tensor:
     return made
 
 
+def few_rows(some: Statistics) -> bool:
+    """Whether the features themselves are a small factor of the covariance."""
+    return some.features is not None and len(some.features) <= some.dims
+
+
+def low(some: Statistics) -> str:
+    return f"the covariance of {some.source} has a rank below its {some.dims} features"
+
+
 def factor(some: Statistics) -> tuple[Tensor, str]:
     """F [D,R] with F F' = the covariance, and a note where that has less than full rank."""
-    low = f"the covariance of {some.source} has a rank below its {some.dims} features"
     rows = some.features
-    if rows is not None and len(rows) <= some.dims:
+    if rows is not None and few_rows(some):
         if len(rows) < 2:
             some.covariance  # noqa: B018 (says what is wrong)
-        return (rows.double() - some.mean).T / (len(rows) - 1) ** 0.5, f"{low}: it is of {len(rows)} pictures"
+        return (rows.double() - some.mean).T / (len(rows) - 1) ** 0.5, f"{low(some)}: it is of {len(rows)} pictures"
     covariance = some.covariance
     least = covariance.diagonal().max() * some.dims * torch.finfo(torch.float64).eps
     if not 0 < some.count <= some.dims:
@@ -99,7 +110,7 @@ def factor(some: Statistics) -> tuple[Tensor, str]:
             return lower, ""
     values, vectors = torch.linalg.eigh(covariance)
     there = values > values.max().clamp(min=0) * some.dims * torch.finfo(torch.float64).eps
-    return vectors[:, there] * values[there].sqrt(), f"{low}: it is {int(there.sum())}"
+    return vectors[:, there] * values[there].sqrt(), f"{low(some)}: it is {int(there.sum())}"
 
 
 def kid(a: Statistics, b: Statistics, *, subsets: int = 100, size: int = 1000, seed: int = SEED) -> tuple[float, float]:

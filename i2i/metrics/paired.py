@@ -17,6 +17,7 @@ from PIL import Image
 from i2i import images
 from i2i.errors import UserError
 from i2i.images import Picture
+from i2i.metrics import fidelity
 from i2i.metrics.agreement import Agreement, Palette
 from i2i.metrics.fidelity import gradient, grid, sharpness
 from i2i.metrics.pairs import PAIRED, PairMetric, mean, pair_metric
@@ -32,11 +33,11 @@ LABELS = {  # of a palette -> what of `Agreement.figures` it stands for, besides
     "accuracy": ("accuracy", "class_accuracy", "within5", "accuracy_"),
     "miou": ("miou", "iou_"),
 }
-SINGLE = ("gradient", "octave", "grid")
+SINGLE = ("gradient", "octave", "grid", "levels")
 
 
 def metrics_of(names: Sequence[str], *, luma: bool, shave: int, step: int) -> list[PairMetric]:
-    """The figures of pairs with these names; `step` is what `grid` looks for, in pixels."""
+    """The figures of pairs with these names; `step` is what `grid` and `levels` look for, in pixels."""
     found = []
     for name in names:
         if name in PAIRED:
@@ -49,7 +50,10 @@ def metrics_of(names: Sequence[str], *, luma: bool, shave: int, step: int) -> li
             found.append(PairMetric(name, "Y, fake / real", "", "higher", 8, octave, mean))
         elif name == "grid":
             how = f"Y, every {step} pixels, median"
-            found.append(PairMetric(name, how, "", "lower", 8 * step, partial(pattern, step=step), median))
+            found.append(PairMetric(name, how, "", "lower", 8 * step, partial(repeating, step=step), median))
+        elif name == "levels":
+            how = f"Y, wave of {step} pixels, median"
+            found.append(PairMetric(name, how, "levels", "lower", 8 * step, partial(wave, step=step), median))
     return found
 
 
@@ -59,9 +63,14 @@ def octave(fake: Pixels, real: Pixels) -> float:
     return sharpness(fake) / wanted if wanted else math.inf
 
 
-def pattern(fake: Pixels, real: Pixels, *, step: int) -> float:
+def repeating(fake: Pixels, real: Pixels, *, step: int) -> float:
     """`grid` of the fake one."""
     return grid(fake, step)
+
+
+def wave(fake: Pixels, real: Pixels, *, step: int) -> float:
+    """`fidelity.pattern` of the fake one."""
+    return fidelity.pattern(fake, step)
 
 
 def median(values: Sequence[float]) -> float:
