@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from i2i.game import Card, Clock, Export, Game, HalfLife, Made, Origin, Player, Stage
     from i2i.recipe import Recipe
     from i2i.recipe import load as load_recipe
+    from i2i.sampling import Sampler
     from i2i.spec import Spec
     from i2i.trainer import Trainer
     from i2i.zoo import load_generator
@@ -33,6 +34,7 @@ __all__ = [
     "Origin",
     "Player",
     "Recipe",
+    "Sampler",
     "Spec",
     "Stage",
     "Trainer",
@@ -55,6 +57,7 @@ HOMES = {
     "Origin": ("i2i.game", "Origin"),
     "Player": ("i2i.game", "Player"),
     "Recipe": ("i2i.recipe", "Recipe"),
+    "Sampler": ("i2i.sampling", "Sampler"),
     "Spec": ("i2i.spec", "Spec"),
     "Stage": ("i2i.game", "Stage"),
     "Trainer": ("i2i.trainer", "Trainer"),

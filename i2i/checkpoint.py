@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -25,6 +25,7 @@ __all__ = ["Header", "States", "read_header", "save_generator"]
 
 FORMAT = "i2i-generator-1"
 HEADER_LIMIT = 2**20  # bytes; ours are about two kilobytes
+KINDS, PART_KINDS = (get_args(get_type_hints(one)["kind"]) for one in (Card, Part))
 LARGEST_SIDE = 2**16  # pixels a card may ask for; a hostile one would have pictures padded beyond any memory
 
 
@@ -244,12 +245,16 @@ def card_from(values: Mapping[str, Any]) -> Card:
     for name in ("scale", "multiple", "minimum"):
         if type(values[name]) is not int or not 1 <= values[name] <= LARGEST_SIDE:
             raise ValueError(f"{name} is {values[name]!r}")
+    if values["kind"] not in KINDS:
+        raise ValueError(f"kind is {values['kind']!r}")
     parts = tuple(
         Part(**{**part, "span": tuple(part["span"]), "labels": tuple(part["labels"])})
         for part in values.get("latent", ())
     )
     if any(type(part.size) is not int or not 1 <= part.size <= LARGEST_SIDE for part in parts):
         raise ValueError(f"the parts of the latent vector have sizes {[part.size for part in parts]}")
+    if any(part.kind not in PART_KINDS for part in parts):
+        raise ValueError(f"the parts of the latent vector are of kinds {[part.kind for part in parts]}")
     size = values.get("size", 0)
     if type(size) is not int or not 0 <= size <= LARGEST_SIDE:
         raise ValueError(f"size is {size!r}")

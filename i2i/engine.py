@@ -35,6 +35,8 @@ Array = NDArray[Any]
 Precision = Literal["auto", "bf16", "fp16", "fp32"]
 Tile = int | Literal["auto", "off"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+DOES = {"image": "turns pictures into others", "latent": "draws pictures from random numbers",
+        "classifier": "tells the class of pictures", "text": "makes numbers of texts"}  # fmt: skip
 LARGE = 1 << 21  # pixels of the result from which bands are no slower than the whole picture on a CPU
 SPARE = 0.8  # of the free memory for maps that are kept; bands and copies take the rest
 PLENTY = 4 << 30  # bytes of free memory from which a band need not be smaller than is fast
@@ -129,7 +131,8 @@ class Engine:
         if not isinstance(card, Card):
             raise TypeError("the generator carries no card; load it with load_generator, or set generator.card")
         if card.kind != "image":
-            raise UserError(f"this generator takes a {card.kind}, not an image; it cannot translate")
+            advice = "; run it with `i2i sample`" if card.kind == "latent" else ""
+            raise UserError(f"this network {DOES[card.kind]}, it translates none{advice}")
         if mode is not None and mode not in card.modes:
             raise UserError(f"this generator has no mode '{mode}'; take {' or '.join(card.modes)}")
         if batch is not None and batch < 1:
@@ -155,16 +158,9 @@ class Engine:
 
     def choose(self, precision: Precision) -> str:
         """The precision that is meant by `precision` on this device."""
-        fast = fast_bf16(self.device)
         if precision == "auto":
-            return "bf16" if fast else "fp16" if self.device.type == "cuda" else "fp32"
-        if precision not in DTYPES:
-            raise UserError(f"there is no precision '{precision}'; take auto, bf16, fp16 or fp32")
-        if precision == "bf16" and not fast:
-            self.say(f"this {self.device.type} has no units for bf16; fp32 may be faster")
-        if precision == "fp16" and self.device.type == "cpu":
-            raise UserError("fp16 is for GPUs; on a CPU take bf16 or fp32")
-        return precision
+            return "bf16" if fast_bf16(self.device) else "fp16" if self.device.type == "cuda" else "fp32"
+        return usable(precision, self.device, self.say)
 
     def network(self, precision: str) -> nn.Module:
         """The generator's copy of that precision, made at its first use."""
@@ -437,7 +433,7 @@ class Engine:
         size, precision = self.padded(items[0].size), self.precise(parts[0])
         while True:
             try:
-                with sink() as write, self.exactly(DTYPES[precision]):
+                with sink() as write, exactly(self.device, DTYPES[precision]):
                     top = 0
                     for strips in zip(*(self.strips(item, size, precision, share) for item in items), strict=True):
                         write(self.joined(picture, parts, strips, top=top))
@@ -455,7 +451,7 @@ class Engine:
         """One image, a band at a time: its result in the item's own kind; None where it is not finite."""
         out, top = self.blank(item), 0
         try:
-            with self.exactly(DTYPES[precision]):
+            with exactly(self.device, DTYPES[precision]):
                 for strip in self.strips(item, size, precision):
                     if isinstance(out, Tensor):
                         out[:, top : top + strip.shape[1]] = strip
@@ -532,16 +528,9 @@ class Engine:
             x = x.to(given(network, dtype), memory_format=torch.channels_last)
         if self.mode == "paper":
             layers.seed_dropout(network, [torch.Generator().manual_seed(item.seed) for item in items])
-        with self.exactly(dtype):
+        with exactly(self.device, dtype):
             y = network(x)
         return [self.finished(result, item) for result, item in zip(y, items, strict=True)]
-
-    def exactly(self, dtype: torch.dtype) -> AbstractContextManager[Any]:
-        """fp32 means fp32: no TF32 in a GPU's convolutions."""
-        if self.device.type == "cuda" and dtype == torch.float32:
-            flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-            return flags
-        return nullcontext()
 
     def entering(self, item: Item, size: tuple[int, int], band: Rows | None = None) -> Tensor:
         """The image, or a band of its rows, on the device as fp32 [C,H,W] in the card's range, padded by reflection."""
@@ -590,6 +579,25 @@ class Engine:
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)
+
+
+def usable(precision: str, device: torch.device, say: Callable[[str], None]) -> str:
+    """`precision`, if it is one and `device` computes in it. Raises UserError."""
+    if precision not in DTYPES:
+        raise UserError(f"there is no precision '{precision}'; take auto, bf16, fp16 or fp32")
+    if precision == "bf16" and not fast_bf16(device):
+        say(f"this {device.type} has no units for bf16; fp32 may be faster")
+    if precision == "fp16" and device.type == "cpu":
+        raise UserError("fp16 is for GPUs; on a CPU take bf16 or fp32")
+    return precision
+
+
+def exactly(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """fp32 means fp32: no TF32 in a GPU's convolutions."""
+    if device.type == "cuda" and dtype == torch.float32:
+        flags: AbstractContextManager[Any] = torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+        return flags
+    return nullcontext()
 
 
 def find_device(name: str) -> torch.device:

@@ -169,7 +169,8 @@ class Card:
     """What the engine must know to run a network; travels in the generator file.
 
     Attributes:
-        kind: "image" takes [N,C,H,W]; "latent" takes [N,Z]; "classifier" takes [N,C,size,size] and gives [N,K] logits.
+        kind: "image" takes [N,C,H,W]; "latent" takes [N,Z]; "classifier" takes [N,C,size,size] and gives [N,K] logits;
+            "text" takes character codes [N,size] and gives embeddings.
         scale: output size / input size.
         multiple: height and width must be multiples of this (the engine reflect-pads and crops).
         minimum: smallest height and width the network takes.
@@ -183,11 +184,12 @@ class Card:
         mode: the one used unless the user names another.
         a, b: what goes in and what comes out, in words.
         latent: of kind "latent": the parts of the vector [N,Z], in order; their sizes sum to Z, which is channels[0].
-        size: height and width of what a "latent" network draws, and of what a "classifier" takes; 0 for others.
+        size: height and width of what a "latent" network draws, and of what a "classifier" takes; how many characters a
+            "text" network reads; 0 for others.
         classes: of kind "classifier": the names of the K classes.
     """
 
-    kind: Literal["image", "latent", "classifier"] = "image"
+    kind: Literal["image", "latent", "classifier", "text"] = "image"
     scale: int = 1
     multiple: int = 1
     minimum: int = 1

@@ -17,11 +17,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from i2i.data.stream import to_range
-from i2i.game import Game, Made, Player
+from i2i.game import Game, Made, Player, Stage, Turns
 from i2i.layers import Dropout
 from i2i.schedules import Clock
 
 __all__ = ["Buffers", "Lane", "coupled"]
+
+PROBED = 1_000  # steps of a stage, for one in which all its players move
 
 
 @dataclass
@@ -66,40 +68,53 @@ class Buffers:
 
 
 def coupled(game: Game, batch: Any) -> set[str]:
-    """Terms, as "player/term", whose value on two images is not the mean of their values on either.
+    """Terms, as "player/term", whose value on two images is not the mean of their values on either, in any stage.
 
     Where there are none, one lane of 2b images is the same training as two lanes of b. Asked in float64, on a copy
-    without dropout, each image with the same random numbers alone as beside the other. `batch` holds two samples of
-    `game.Batch`.
+    without dropout, each image with the same random numbers beside itself as beside the other: batch norm of vectors
+    takes no image alone. `batch` holds two samples of `game.Batch`.
     """
     game = copy.deepcopy(game)
-    stage = game.stages()[0]
-    for player in stage.players:
-        player.cpu().double()
-        for module in player.modules():
-            if isinstance(module, Dropout | nn.Dropout | nn.Dropout2d):
-                module.p = 0.0
     for network in game.frozen():
         network.cpu().double()
     fields = [t.double() if t.is_floating_point() else t for t in (to_range(field.cpu()) for field in batch)]
     whole = game.Batch(*fields)
-    halves = [game.Batch(*(field[i : i + 1] for field in fields)) for i in range(2)]
-    made, made_halves = Made(0), [Made(1), Made(2)]
-    found = set()
+    halves = [game.Batch(*(field[[image, image]] for field in fields)) for image in range(2)]
+    found: set[str] = set()
+    asked: list[Turns] = []  # another stage with the same turns has the same terms
     with torch.random.fork_rng():
-        for player, loss in stage.turns(Clock()):
-            chance = Chance()
-            with chance:
-                terms = loss(whole, made)
-            parts = []
-            for image, (half, left) in enumerate(zip(halves, made_halves, strict=True)):
-                with chance.of(image):
-                    parts.append(loss(half, left))
-            for name, term in terms.items():
-                mean = (parts[0][name] + parts[1][name]) / 2
-                if not torch.isclose(term, mean, rtol=1e-9, atol=1e-12):
-                    found.add(f"{player.name}/{name}")
+        for index, stage in enumerate(game.stages()):
+            stage.enter()
+            if stage.turns in asked:
+                continue
+            asked.append(stage.turns)
+            for player in stage.players:
+                player.cpu().double()
+                for module in player.modules():
+                    if isinstance(module, Dropout | nn.Dropout | nn.Dropout2d):
+                        module.p = 0.0
+            made, made_halves = Made(0), [Made(1), Made(2)]
+            for player, loss in stage.turns(complete(stage, index)):
+                chance = Chance()
+                with chance:
+                    terms = loss(whole, made)
+                parts = []
+                for image, (half, left) in enumerate(zip(halves, made_halves, strict=True)):
+                    with chance.of(image):
+                        parts.append(loss(half, left))
+                for name, term in terms.items():
+                    mean = (parts[0][name] + parts[1][name]) / 2
+                    if not torch.isclose(term, mean, rtol=1e-9, atol=1e-12):
+                        found.add(f"{player.name}/{name}")
     return found
+
+
+def complete(stage: Stage, index: int) -> Clock:
+    """The first step in which every player of the stage moves: a critic may have several before."""
+    clocks = (Clock(steps=steps, stage=index) for steps in range(PROBED))
+    everyone = {player.name for player in stage.players}
+    found = (clock for clock in clocks if {player.name for player, _ in stage.turns(clock)} == everyone)
+    return next(found, Clock(stage=index))
 
 
 class Chance(TorchFunctionMode):
@@ -129,5 +144,5 @@ class Chance(TorchFunctionMode):
             self.drawn.append(made.clone())
         elif self.drawn:
             kept = self.drawn.pop(0)
-            made.copy_(kept if kept.shape == made.shape else kept[self.image : self.image + 1])
+            made.copy_(kept[[self.image]] if kept.shape[:1] == (2,) else kept)
         return made

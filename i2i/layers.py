@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,12 +15,19 @@ __all__ = [
     "BatchNorm",
     "Conv2d",
     "Dropout",
+    "EqualisedConv2d",
+    "EqualisedDown",
+    "EqualisedLinear",
+    "EqualisedUp",
     "InstanceNorm",
+    "MinibatchDeviation",
     "Moments",
     "Narrow",
     "Norm",
     "PReLU",
+    "PixelNorm",
     "Residual",
+    "SelfAttention",
     "SpectralNorm",
     "Statistics",
     "StoredBatchNorm",
@@ -321,6 +329,147 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
+
+
+class EqualisedConv2d(nn.Conv2d):
+    """A convolution whose weights are drawn from N(0, 1) and scaled by gain / sqrt(fan-in) whenever it is used (Karras
+    et al. 2018, arXiv:1710.10196, Sec. 4.1): steps of Adam then change the weights of all layers at the same speed.
+
+    Args:
+        inputs, outputs: channels.
+        size: of the square kernel.
+        padding: with zeros.
+        gain: sqrt(2) before a rectifier (He et al. 2015), 1 before nothing.
+    """
+
+    def __init__(self, inputs: int, outputs: int, size: int, *, padding: int = 0, gain: float = math.sqrt(2)) -> None:
+        super().__init__(inputs, outputs, size, padding=padding)
+        self.scale = gain / math.sqrt(inputs * size**2)
+
+    def reset_parameters(self) -> None:
+        equalised(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight * self.scale, self.bias, self.stride, self.padding)
+
+
+class EqualisedUp(EqualisedConv2d):
+    """A convolution of 3 behind an enlargement that makes four of each pixel, in one: less than half the work.
+
+    x: [N,inputs,H,W] => [N,outputs,2H,2W].
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = summed(self.weight.flip(2, 3) * self.scale).transpose(0, 1)
+        return F.conv_transpose2d(x, weight, self.bias, stride=2, padding=1)
+
+
+class EqualisedDown(EqualisedConv2d):
+    """A convolution of 3 before the mean of 2x2 pixels, in one: less than half the work.
+
+    x: [N,inputs,2H,2W] => [N,outputs,H,W].
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, summed(self.weight * self.scale) / 4, self.bias, stride=2, padding=1)
+
+
+def summed(weight: Tensor) -> Tensor:
+    """Kernels of 3x3 added to themselves a pixel further, in rows and columns: [...,3,3] => [...,4,4]."""
+    rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))
+    return F.pad(rows, (0, 1)) + F.pad(rows, (1, 0))
+
+
+class EqualisedLinear(nn.Linear):
+    """A linear layer whose weights are drawn and scaled as those of `EqualisedConv2d` are."""
+
+    def __init__(self, inputs: int, outputs: int, *, gain: float = math.sqrt(2)) -> None:
+        super().__init__(inputs, outputs)
+        self.scale = gain / math.sqrt(inputs)
+
+    def reset_parameters(self) -> None:
+        equalised(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+def equalised(layer: nn.Conv2d | nn.Linear) -> None:
+    """First weights of a layer that scales them itself."""
+    nn.init.normal_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+class PixelNorm(nn.Module):
+    """Each pixel's features, or each vector, divided by their root mean square (Karras et al. 2018, Sec. 4.2).
+
+    x: [N,C,...] => the same shape.
+    """
+
+    def __init__(self, *, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = x.to(torch.promote_types(x.dtype, torch.float32)).square().mean(1, keepdim=True)
+        return x * torch.rsqrt(squares + self.eps).to(x.dtype)
+
+
+class MinibatchDeviation(nn.Module):
+    """One more feature map: how much the pictures of a group differ (Karras et al. 2018, Sec. 3).
+
+    The standard deviation over the group of each feature at each place, averaged over features and places. Pictures
+    that pass through together are dealt into groups of `group`, or of the largest number below that divides theirs.
+
+    x: [N,C,H,W] => [N,C+1,H,W].
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        group = next(size for size in range(self.group, 0, -1) if len(x) % size == 0)
+        groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (group, -1))  # => [group,M,C,H,W]
+        deviation = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # => [M]
+        feature = deviation.to(x.dtype).repeat(group)[:, None, None, None]
+        return torch.cat([x, feature.expand(-1, 1, *x.shape[2:])], 1)
+
+    def extra_repr(self) -> str:
+        return f"group={self.group}"
+
+
+class SelfAttention(nn.Module):
+    """Each place looks at all others (Zhang et al. 2019, arXiv:1805.08318, Sec. 3): y = gamma * o + x, where
+    o_j = W_v sum_i b_ji W_h x_i, and b_j is the softmax over i of (W_f x_i) . (W_g x_j).
+
+    `gamma` begins at 0, so that the layer begins as the identity.
+
+    x: [N,channels,H,W] => the same shape.
+
+    Args:
+        channels: of x.
+        narrower: how many times fewer features are compared and handed on.
+    """
+
+    def __init__(self, channels: int, *, narrower: int = 8) -> None:
+        super().__init__()
+        inner = max(1, channels // narrower)
+        self.f, self.g, self.h = (nn.Conv2d(channels, inner, 1, bias=False) for _ in range(3))
+        self.v = nn.Conv2d(inner, channels, 1, bias=False)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        f, g, h = (layer(x).flatten(2) for layer in (self.f, self.g, self.h))  # [N,inner,H*W] each
+        shares = torch.softmax(f.transpose(1, 2) @ g, 1)  # [N,i,j]: Eq. 1; not torch's fused one, which has no R1
+        return self.gamma * self.v((h @ shares).unflatten(2, x.shape[2:])) + x  # Eq. 2 and 3
 
 
 class SpectralNorm(nn.Module):

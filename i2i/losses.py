@@ -94,15 +94,18 @@ def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return gradient.flatten(1).norm(2, 1)
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, target: float = 1.0
+) -> Tensor:
     """(|slope| - 1)^2 on straight lines between true and drawn pictures (Gulrajani et al. 2017, Eq. 3), the mean over
     the lane; each line's point is drawn for its own picture.
 
-    real, fake: [N,C,H,W] => a scalar, to be weighted (the paper: 10).
+    real, fake: [N,C,H,W] => a scalar, to be weighted (the paper: 10). With another `target` than 1 it is
+    (|slope| - target)^2 / target^2 (Karras et al. 2018, arXiv:1710.10196, App. D).
     """
     share = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
     between = share * real + (1 - share) * fake.to(real.dtype)
-    return (slopes(critic, between) - 1).square().mean()
+    return (slopes(critic, between) / target - 1).square().mean()
 
 
 class Perceptual(nn.Module):

@@ -19,7 +19,7 @@ from torch.export import Dim
 
 from i2i import __version__
 from i2i.checkpoint import write_atomically
-from i2i.engine import Engine
+from i2i.engine import DOES, Engine
 from i2i.errors import UserError
 from i2i.game import Card
 from i2i.layers import BatchNorm, InstanceNorm, StoredBatchNorm
@@ -213,8 +213,10 @@ def load_runtime() -> Any:
 
 
 def exportable(generator: nn.Module, mode: str | None, say: Callable[[str], None]) -> str | None:
-    """The mode to export. Raises UserError for "paper"."""
+    """The mode to export. Raises UserError for "paper", and for a network of another kind than "image"."""
     card = getattr(generator, "card", None)
+    if isinstance(card, Card) and card.kind != "image":
+        raise UserError(f"only networks that turn pictures into others are exported, and this one {DOES[card.kind]}")
     asked = mode or (card.mode if isinstance(card, Card) else None)
     if asked != "paper":
         return mode

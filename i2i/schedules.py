@@ -9,7 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
-__all__ = ["Clock", "Constant", "Cosine", "HalfLife", "LinearToZero", "PerStage", "Purpose", "Rate", "Steps", "mix"]
+__all__ = [
+    "Clock",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "HalfLife",
+    "LinearToZero",
+    "PerStage",
+    "Purpose",
+    "Ramp",
+    "Rate",
+    "Steps",
+    "mix",
+]
 
 
 @dataclass(frozen=True)
@@ -83,6 +96,36 @@ class Steps:
 
     def __call__(self, clock: Clock) -> float:
         return self.factor ** sum(clock.stage_images >= image for image in self.at)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Divide by `factor` with every `images` images, evenly, down to `floor` (GAN: 1.000004 with every 100)."""
+
+    factor: float
+    images: int
+    floor: float = 0.0
+
+    def __call__(self, clock: Clock) -> float:
+        return max(self.floor, self.factor ** (-clock.stage_images / self.images))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """From `first` to `last` in a straight line between the images `start` and `end`; a value, not a factor."""
+
+    first: float
+    last: float
+    end: int
+    start: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise ValueError(f"Ramp needs 0 <= start < end, not start {self.start} and end {self.end}")
+
+    def __call__(self, clock: Clock) -> float:
+        done = min(1.0, max(0.0, (clock.images - self.start) / (self.end - self.start)))
+        return self.first + (self.last - self.first) * done
 
 
 @dataclass(frozen=True)

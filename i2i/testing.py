@@ -35,7 +35,7 @@ def assert_sound(
 ) -> None:
     """Assert what every game must hold:
 
-    - in each turn every parameter of that player gets a gradient, and only that player moves;
+    - in each turn of each stage every parameter of that player gets a gradient, and only that player moves;
     - a run that is stopped, saved and continued ends bitwise where an uninterrupted one ends;
     - each export survives the way through a file to the engine;
     - each term on two images is the mean of its values on either, but for those named in `sees_all`.
@@ -53,6 +53,8 @@ def assert_sound(
         whole = _trainer(make, data, settings, Path(folder) / "whole")
         moved = _watch(whole)
         whole.run(quiet=True)
+        last, reached = len(whole.stages) - 1, whole.clock.stage
+        assert reached == last, f"the run ends in stage {reached} of 0 to {last}: give it more images"
         for seat in whole.seats.values():
             assert seat.player.name in moved, f"{seat.player.name} never had a turn"
 
@@ -71,7 +73,12 @@ def assert_sound(
                 assert tuple(output.shape) == (channels[1], size * export.card.scale, size * export.card.scale)
             else:
                 card = export.card
-                given = fixed(card.latent, 2) if card.kind == "latent" else torch.zeros(2, card.channels[0], card.size, card.size)
+                given = torch.zeros(2, card.channels[0], card.size, card.size)
+                if card.kind == "latent":
+                    texts = {part.name: torch.zeros(2, part.size) for part in card.latent if part.kind == "text"}
+                    given = fixed(card.latent, 2, given=texts)
+                elif card.kind == "text":
+                    given = torch.zeros(2, card.size, dtype=torch.int64)
                 assert len(generator(given)) == 2
                 if card.kind == "latent":
                     assert tuple(generator(given).shape) == (2, card.channels[1], card.size, card.size)

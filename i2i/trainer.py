@@ -37,7 +37,7 @@ from i2i.validation import Validator
 if TYPE_CHECKING:
     from i2i.recipe import Training, Validation
 
-__all__ = ["Seat", "Trainer"]
+__all__ = ["Seat", "Trainer", "fitting"]
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 PREVIEWED = 4  # rows of a contact sheet
@@ -101,7 +101,7 @@ class Trainer:
         self.origin = origin
         self.say = say or (lambda sentence: print(sentence, flush=True) if self.rank == 0 else None)
         self.states = States(out / "state", keep=settings.keep)
-        self.batch, self.lane = settings.batch, self._lane_size()
+        self.batch, self.lane = settings.batch, fitting(game, data, settings, self.ranks)
         self.rate: Rate = settings.rate.build()
         self.dtype = PRECISIONS.get(settings.precision)
         self.clock = Clock(stage=-1)
@@ -111,15 +111,6 @@ class Trainer:
         self.means = Means(self.device)
         self.seconds = 0.0
         self.stopping: str | None = None
-        if tuple(game.Batch._fields) != tuple(data.fields._fields):
-            raise UserError(
-                f"{type(game).__name__} plays with {game.Batch._fields}, but {type(data).__name__} "
-                f"yields {data.fields._fields}; {_missing(game.Batch._fields, data.fields._fields)}"
-            )
-        wanted, there = getattr(game, "classes", None), len(getattr(data, "classes", ()))
-        if wanted and there and wanted != there:
-            name = type(game).__name__
-            raise UserError(f"{name} plays with {wanted} classes, but the data has {there}; set game.classes")
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
             for module in network.modules():
@@ -130,20 +121,13 @@ class Trainer:
             out.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(out / "journal.jsonl", tensorboard=out / "tensorboard" if tensorboard else None)
 
-    def _lane_size(self) -> int:
-        batch, lane = self.settings.batch, self.settings.lane or self.settings.batch // self.ranks
-        if lane < 1 or batch % (lane * self.ranks):
-            raise UserError(
-                f"a batch of {batch} cannot be dealt to {self.ranks} ranks in lanes of {lane or 1}; "
-                f"set training.batch to a multiple of {self.ranks * max(lane, 1)}"
-            )
-        return lane
-
     # --- stages -------------------------------------------------------------------------------------------------------
 
     def enter(self, index: int) -> None:
         """Begin stage `index`: let it grow or freeze, wrap its players, give them optimizers."""
         self.stage = self.stages[index]
+        if self.ranks > 1:
+            self.accelerator.free_memory()  # it keeps what wrapped the players of the stage before
         with seeded(self.settings.seed, Purpose.ENTER, index):
             self.stage.enter()
         self.clock = replace(self.clock, stage=index, stage_images=0)
@@ -151,6 +135,9 @@ class Trainer:
         for player in self.stage.players:
             self.seats[player.name] = self._seat(player, before.get(player.name) or self.retired.pop(player.name, None))
         self.retired |= {name: seat for name, seat in before.items() if name not in self.seats}
+        for seat in self.retired.values():
+            if seat.average is not None:  # others go on with what is kept of it
+                seat.player.nets.load_state_dict(seat.average.state_dict())
 
     def _seat(self, player: Player, before: Seat | None) -> Seat:
         player.to(self.device).train().requires_grad_(True)
@@ -159,6 +146,7 @@ class Trainer:
         parameters = list(player.parameters())
         fused = {"fused": True} if _takes_fused(player.optimizer, parameters) else {}
         optimizer = before.optimizer if before and not self.stage.fresh else player.optimizer(parameters, **fused)
+        forget(optimizer, parameters)
         for group in optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
         average = copy.deepcopy(player.nets).requires_grad_(False) if player.average else None
@@ -401,14 +389,13 @@ class Trainer:
 
     def networks(self) -> dict[str, nn.Module]:
         """The exported networks, averaged where their player keeps an average."""
-        found = {}
-        for name, export in self.game.exports().items():
-            found[name] = export.network
-            for seat in (self.retired | self.seats).values():
-                for key, network in seat.player.nets.items():
-                    if network is export.network and seat.average is not None:
-                        found[name] = seat.average[key]
-        return found
+        averages = {
+            id(network): seat.average[key]
+            for seat in (self.retired | self.seats).values()
+            if seat.average is not None
+            for key, network in seat.player.nets.items()
+        }
+        return {name: exchanged(export.network, averages) for name, export in self.game.exports().items()}
 
     @torch.no_grad()
     def draw_sheet(self) -> None:
@@ -418,12 +405,12 @@ class Trainer:
         samples = [self.data[position] for position in range(min(PREVIEWED, len(self.data)))]
         batch = self.game.Batch(*(to_range(stack_field(field).to(self.device)) for field in zip(*samples, strict=True)))
         networks = self.networks()
-        was_training = {name: network.training for name, network in networks.items()}
+        was_training = [(part, part.training) for network in networks.values() for part in network.modules()]
         for network in networks.values():
             network.eval()
         columns = self.game.preview(batch, networks)
-        for name, network in networks.items():
-            network.train(was_training[name])
+        for part, training in was_training:
+            part.training = training
         if columns:
             save_sheet(self.out / "sheets" / f"{self.clock.images:010d}.png", contact_sheet(columns))
 
@@ -541,7 +528,7 @@ class Trainer:
             return
         groups, facts = loaded
         clock = Clock(**facts["clock"])
-        for index in range(clock.stage + 1):
+        for index in range(self.clock.stage + 1, clock.stage + 1):  # networks that have grown here stay so
             self.enter(index)
         self.clock, self.seconds = clock, facts["seconds"]
         self._check(facts)
@@ -594,6 +581,27 @@ class Trainer:
             self.say(f"this continuation is not bitwise: {'; '.join(changed)}")
 
 
+def fitting(game: Game, data: Any, settings: Training, ranks: int) -> int:
+    """Images of a lane. Raises UserError for a batch that cannot be dealt to so many ranks, and for data with other
+    fields or classes than the game's."""
+    batch, lane = settings.batch, settings.lane or settings.batch // ranks
+    if lane < 1 or batch % (lane * ranks):
+        raise UserError(
+            f"a batch of {batch} cannot be dealt to {ranks} process{'es' * (ranks > 1)} in lanes of {lane or 1}; "
+            f"set training.batch to a multiple of {ranks * max(lane, 1)}"
+        )
+    if tuple(game.Batch._fields) != tuple(data.fields._fields):
+        raise UserError(
+            f"{type(game).__name__} plays with {game.Batch._fields}, but {type(data).__name__} "
+            f"yields {data.fields._fields}; {_missing(game.Batch._fields, data.fields._fields)}"
+        )
+    wanted, there = getattr(game, "classes", None), len(getattr(data, "classes", ()))
+    if wanted and there and wanted != there:
+        name = type(game).__name__
+        raise UserError(f"{name} plays with {wanted} classes, but the data has {there}; set game.classes")
+    return lane
+
+
 def _missing(wanted: tuple[str, ...], there: tuple[str, ...]) -> str:
     """What to do where a data set yields other fields than a game wants."""
     if set(wanted) - set(there) == {"y"}:
@@ -601,6 +609,21 @@ def _missing(wanted: tuple[str, ...], there: tuple[str, ...]) -> str:
     if set(there) - set(wanted) == {"y"}:
         return "leave out the classes with data.labels (false, or none), or name another data set"
     return "name another data set under `data`"
+
+
+def exchanged(network: nn.Module, averages: Mapping[int, nn.Module]) -> nn.Module:
+    """The average of a network, or a copy with the averages of its parts in their places; itself where there is none.
+
+    averages: `id` of a network -> its average.
+    """
+    if id(network) in averages:
+        return averages[id(network)]
+    parts = {name: exchanged(part, averages) for name, part in network.named_children()}
+    if all(part is getattr(network, name) for name, part in parts.items()):
+        return network
+    made = copy.copy(network)
+    made._modules = {**network._modules, **parts}
+    return made
 
 
 def plain_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -616,6 +639,17 @@ def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """An optimizer's slot in the memory layout of its parameter: fused steps walk both by raw memory."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+def forget(optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter]) -> None:
+    """Let an optimizer that is carried over go of layers that have left; the others keep their order."""
+    here = {id(parameter) for parameter in parameters}
+    for group in optimizer.param_groups:
+        group["params"] = [parameter for parameter in group["params"] if id(parameter) in here]
+    for left in [parameter for parameter in optimizer.state if id(parameter) not in here]:
+        del optimizer.state[left]
+    kept = sum(len(group["params"]) for group in optimizer.param_groups)
+    assert kept == len(parameters), "a stage that adds layers must be fresh"
 
 
 def _takes_fused(optimizer: Callable[..., Any], parameters: list[nn.Parameter]) -> bool:

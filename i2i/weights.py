@@ -80,6 +80,7 @@ KNOWN = {
         TORCHVISION + "squeezenet1_1-b8a52dc0.pth",
         "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
     ),
+    "googlenet": Known("GoogLeNet (for captions)", TORCHVISION + "googlenet-1378be20.pth", "1378be20"),
     "vgg19": Known("VGG19 (for the content loss)", TORCHVISION + "vgg19-dcbb9e9d.pth", "dcbb9e9d"),
 }
 

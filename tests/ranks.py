@@ -1,6 +1,6 @@
 """Run by test_lanes.py, alone or under torch.distributed.run: play a tiny game and leave its whole state.
 
-    ranks.py GAME RANKS OUT STOP  (batch 4 in lanes of 2)
+ranks.py GAME RANKS OUT STOP  (batch 4 in lanes of 2)
 """
 
 from __future__ import annotations
@@ -9,7 +9,25 @@ import sys
 from pathlib import Path
 
 import torch
-from games import Noise, tiny_cyclegan, tiny_pix2pix
+from games import (
+    Gray,
+    Noise,
+    Said,
+    Shades,
+    Told,
+    tiny_autoencoder,
+    tiny_cgan,
+    tiny_classification,
+    tiny_cyclegan,
+    tiny_dcgan,
+    tiny_infogan,
+    tiny_joint_embedding,
+    tiny_pix2pix,
+    tiny_progan,
+    tiny_stackgan,
+    tiny_wgan,
+    tiny_wgan_gp,
+)
 from safetensors.torch import save_file
 
 from i2i.checkpoint import plain
@@ -17,7 +35,22 @@ from i2i.host import seeded
 from i2i.recipe import Training
 from i2i.trainer import Trainer
 
-GAMES = {"pix2pix": tiny_pix2pix, "cyclegan": tiny_cyclegan}
+GAMES = {
+    "pix2pix": tiny_pix2pix,
+    "cyclegan": tiny_cyclegan,
+    "dcgan": tiny_dcgan,
+    "cgan": tiny_cgan,
+    "classification": tiny_classification,
+    "progan": tiny_progan,
+    "stackgan": tiny_stackgan,
+    "joint-embedding": tiny_joint_embedding,
+    "wgan": tiny_wgan,
+    "wgan-gp": tiny_wgan_gp,
+    "infogan": tiny_infogan,
+    "autoencoder": tiny_autoencoder,
+}
+ALONE = {"dcgan", "progan", "wgan", "wgan-gp", "infogan", "autoencoder"}
+WITH_MORE = {"cgan": Shades, "classification": Shades, "stackgan": Said, "joint-embedding": Told}
 
 
 def main(game: str, ranks: int, out: Path, stop: int) -> None:
@@ -25,7 +58,8 @@ def main(game: str, ranks: int, out: Path, stop: int) -> None:
     with seeded(1):
         played = GAMES[game]()
     settings = Training(images=24, batch=4, lane=2, seed=3, threads=1, save_every=12)
-    trainer = Trainer(played, Noise(size=32), settings, out, device="cpu", say=print)
+    data = Gray() if game in ALONE else WITH_MORE[game]() if game in WITH_MORE else Noise(size=32)
+    trainer = Trainer(played, data, settings, out, device="cpu", say=print)
     assert trainer.ranks == ranks, f"{ranks} ranks were asked for, {trainer.ranks} came up"
     trainer.run(stop_at=stop, quiet=True)
     wrapped = {type(seat.wrapped).__name__ for seat in trainer.seats.values()}

@@ -21,6 +21,7 @@ from i2i.trainer import Trainer
 
 HERE = Path(__file__).parent
 STEPS, BATCH = 6, 4
+GAMES = "pix2pix cyclegan dcgan cgan progan wgan wgan-gp stackgan joint-embedding infogan autoencoder classification"
 
 
 def play(game: str, ranks: int, out: Path, *, stop: int = STEPS * BATCH) -> None:
@@ -48,7 +49,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 @pytest.mark.dist
-@pytest.mark.parametrize("game", ["pix2pix", "cyclegan"])
+@pytest.mark.parametrize("game", GAMES.split())
 def test_two_ranks_of_one_lane_are_one_rank_of_two_lanes_bitwise(game: str, tmp_path: Path) -> None:
     play(game, 1, tmp_path / "one")
     play(game, 2, tmp_path / "two")

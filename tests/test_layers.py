@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import layers
-from i2i.layers import BatchNorm, Conv2d, Dropout, InstanceNorm, PReLU, StoredBatchNorm, init_normal
+from i2i.layers import (
+    BatchNorm,
+    Conv2d,
+    Dropout,
+    EqualisedConv2d,
+    EqualisedDown,
+    EqualisedLinear,
+    EqualisedUp,
+    InstanceNorm,
+    MinibatchDeviation,
+    PixelNorm,
+    PReLU,
+    SelfAttention,
+    StoredBatchNorm,
+    init_normal,
+)
 
 
 def pictures(count: int = 3) -> Tensor:
@@ -231,3 +247,107 @@ def test_a_prelu_in_bf16_under_autocast_has_a_gradient_of_full_precision() -> No
     assert ours.weight.grad is not None
     assert ours.weight.grad.dtype == torch.float32
     assert (ours.weight.grad - below).abs() < 1e-4 * below.abs()
+
+
+def test_equalised_layers_are_drawn_from_n_0_1_and_scaled_when_used() -> None:
+    torch.manual_seed(0)
+    conv, linear = EqualisedConv2d(48, 64, 3, padding=1), EqualisedLinear(256, 128, gain=1.0)
+    for layer in (conv, linear):
+        assert layer.weight.mean().abs() < 0.02
+        assert (layer.weight.std() - 1).abs() < 0.02
+        assert not layer.bias.any()
+    x, vectors = torch.randn(8, 48, 6, 6), torch.randn(64, 256)
+    he = conv.weight * math.sqrt(2 / (48 * 9))  # He et al. 2015
+    assert torch.allclose(conv(x), F.conv2d(x, he, conv.bias, padding=1))
+    assert (conv(x)[..., 1:-1, 1:-1].var() - 2).abs() < 0.2
+    assert torch.allclose(linear(vectors), F.linear(vectors, linear.weight / 16, linear.bias), atol=1e-6)
+    assert (linear(vectors).var() - 1).abs() < 0.05
+
+
+def test_a_convolution_between_two_sizes_is_what_it_is_in_two_steps() -> None:
+    torch.manual_seed(0)
+    plain, x = EqualisedConv2d(3, 5, 3, padding=1).double(), torch.randn(2, 3, 6, 4, dtype=torch.float64)
+    nn.init.normal_(plain.bias)
+    steps: dict[nn.Module, Callable[[Tensor], Tensor]] = {
+        EqualisedUp(3, 5): lambda x: plain(F.interpolate(x, scale_factor=2)),
+        EqualisedDown(3, 5): lambda x: F.avg_pool2d(plain(x), 2),
+    }
+    for layer, both in steps.items():
+        layer.double().load_state_dict(plain.state_dict())
+        made, gradient = with_gradient(layer, x)
+        wanted, wanted_gradient = with_gradient(both, x)
+        assert torch.allclose(made, wanted)
+        assert torch.allclose(gradient, wanted_gradient)
+
+
+def test_adam_moves_equalised_weights_of_all_sizes_at_the_same_speed() -> None:
+    moved = []
+    for inputs in (4, 400):
+        torch.manual_seed(0)
+        layer = EqualisedLinear(inputs, 8)
+        before = (layer.weight * layer.scale).detach()
+        optimizer = torch.optim.Adam(layer.parameters(), lr=1e-2)
+        layer(torch.randn(16, inputs)).square().sum().backward()
+        optimizer.step()
+        change = ((layer.weight * layer.scale).detach() - before).abs().mean()
+        moved.append(float(change / before.std()))
+    assert moved[0] == pytest.approx(moved[1], rel=0.15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pixel_norm_leaves_features_of_root_mean_square_one(dtype: torch.dtype) -> None:
+    x = (100 * torch.randn(2, 12, 3, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
+    made = PixelNorm()(x)
+    assert made.dtype == dtype
+    assert (made.float().square().mean(1).sqrt() - 1).abs().max() < (1e-6 if dtype == torch.float32 else 1e-2)
+    assert not PixelNorm()(torch.zeros(1, 4, dtype=dtype)).any()
+
+
+def test_minibatch_deviation_is_the_papers() -> None:
+    x = torch.randn(8, 3, 2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    made = MinibatchDeviation(4)(x)
+    assert made.shape == (8, 4, 2, 5)
+    assert torch.equal(made[:, :3], x)
+    for first in range(2):  # pictures 0, 2, 4, 6 and 1, 3, 5, 7
+        group = x[first::2]
+        spread = ((group - group.mean(0)).square().mean(0) + 1e-8).sqrt().mean()
+        assert torch.allclose(made[first::2, 3], spread)
+
+
+@pytest.mark.parametrize(("count", "groups"), [(1, 1), (2, 1), (3, 1), (6, 2), (7, 7), (16, 4)])
+def test_minibatch_deviation_takes_any_number_of_pictures(count: int, groups: int) -> None:
+    x = torch.randn(count, 3, 4, 4, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    made = MinibatchDeviation(4)(x)[:, 3]
+    assert len(made[:, 0, 0].unique()) == (1 if groups == count else groups)  # groups of one all differ by nothing
+    (slope,) = torch.autograd.grad(made.sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_self_attention_is_the_papers_and_begins_as_the_identity() -> None:
+    torch.manual_seed(0)
+    layer, x = SelfAttention(16).double(), torch.randn(2, 16, 3, 4, dtype=torch.float64)
+    assert torch.equal(layer(x), x)
+    nn.init.constant_(layer.gamma, 0.7)
+    f, g, h, v = (part.weight[:, :, 0, 0] for part in (layer.f, layer.g, layer.h, layer.v))
+    assert f.shape == g.shape == h.shape == (2, 16)
+    for picture, made in zip(x, layer(x), strict=True):
+        places = picture.flatten(1).T
+        for j, at in enumerate(places):
+            s = torch.stack([(f @ other) @ (g @ at) for other in places])
+            beta = s.exp() / s.exp().sum()  # Eq. 1
+            o = v @ sum(share * (h @ other) for share, other in zip(beta, places, strict=True))  # Eq. 2
+            assert torch.allclose(made.flatten(1)[:, j], 0.7 * o + at)  # Eq. 3
+
+
+def test_all_of_self_attention_learns_also_from_a_penalty_on_slopes() -> None:
+    torch.manual_seed(0)
+    layer, x = SelfAttention(8), torch.randn(2, 8, 4, 4, requires_grad=True)
+    layer(x).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.parameters())
+    assert layer.gamma.grad != 0
+    nn.init.ones_(layer.gamma)
+    (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    slope.square().sum().backward()
+    assert all(parameter.grad.any() for parameter in layer.parameters())

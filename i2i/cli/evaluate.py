@@ -74,7 +74,7 @@ OPTIONS = [
     click.argument("sets", nargs=-1, metavar="REAL FAKE | stats SET..."),
     click.option("--metrics", metavar="A,B,...",
                  help="fid, kid, is, prdc, cmmd; psnr, ssim, ms-ssim, rmse, lpips; accuracy, miou; diversity; "
-                      "gradient, octave, grid [default: what can be computed here]."),
+                      "gradient, octave, grid, levels [default: what can be computed here]."),
     click.option("-m", "--model", shell_complete=complete_models, help="Measure what this generator makes of --data."),
     click.option("--data", multiple=True, metavar="FOLDER",
                  help="Test split: pairs side by side, a folder of two, or two folders by --data twice; large pictures "
@@ -87,8 +87,8 @@ OPTIONS = [
     click.option("--samples", type=click.IntRange(min=1), default=1, help="Outputs of each input, for diversity."),
     click.option("--first", type=click.IntRange(min=1), help="Only so many pictures of --data."),
     click.option("--features", metavar="NAME|FILE",
-                 help="inception, clip, dinov2, weights of a torchvision network, or TorchScript [default: inception, "
-                      "for cmmd clip]."),
+                 help="inception, clip, dinov2, a classifier of `i2i train`, weights of a torchvision network, or "
+                      "TorchScript [default: inception, for cmmd clip]."),
     click.option("--resize", type=click.Choice(RESIZES), help="To the network's size [default: the network's usual]."),
     click.option("--weights", type=FILE, help="Of --features [default: looked for; see `i2i models add`]."),
     click.option("--random-features", type=int, metavar="SEED", help="For tests: the numbers mean nothing."),

@@ -14,7 +14,7 @@ from i2i.cli.completion import models as complete_models
 from i2i.errors import UserError
 
 if TYPE_CHECKING:
-    from i2i.game import Card
+    from i2i.game import Card, Part
     from i2i.zoo.published import Published
 
 __all__ = ["models"]
@@ -88,6 +88,16 @@ def show(model: str, as_json: bool) -> None:
     card, origin = header.card, header.card.origin
     count = sum(_product(shape) for shape in header.shapes.values())
     trained = f"{origin.images:,} images in {origin.hours} h, seed {origin.seed}, on {origin.hardware}"
+    side = f"{card.size}x{card.size} pixels"
+    sizes, large = {
+        "image": (
+            f"any; padded to multiples of {card.multiple}, at least {card.minimum}; output x{card.scale}",
+            "in bands of rows" if card.tiling == "never" else f"in tiles ({card.tiling})",
+        ),
+        "latent": (f"draws {side}", ""),
+        "classifier": (f"takes {side}", ""),
+        "text": (f"reads {card.size} characters", ""),
+    }[card.kind]
     _print(
         {
             "file": f"{path} ({header.bytes / 1e6:.1f} MB)",
@@ -95,8 +105,10 @@ def show(model: str, as_json: bool) -> None:
             "direction": f"{card.a} -> {card.b}",
             "channels": f"{card.channels[0]} -> {card.channels[1]}, "
             f"values {card.value_range[0]} -> {card.value_range[1]}",
-            "sizes": f"any; padded to multiples of {card.multiple}, at least {card.minimum}; output x{card.scale}",
-            "large": "in bands of rows" if card.tiling == "never" else f"in tiles ({card.tiling})",
+            "latent": "; ".join(map(_part, card.latent)),
+            "classes": ", ".join(card.classes),
+            "sizes": sizes,
+            "large": large,
             "modes": ", ".join(f"{mode} (default)" if mode == card.mode else mode for mode in card.modes),
             "data": origin.data,
             "terms": origin.terms,
@@ -107,6 +119,14 @@ def show(model: str, as_json: bool) -> None:
             "notes": origin.notes,
         }
     )
+
+
+def _part(part: Part) -> str:
+    """A part of a latent vector, in words."""
+    if part.kind == "class":
+        return f"{part.name}: one of {part.size} classes" + (f" ({', '.join(part.labels)})" if part.labels else "")
+    drawn = {"normal": "N(0, 1)", "uniform": "U({:g}, {:g})".format(*part.span), "text": "what a text says"}[part.kind]
+    return f"{part.name}: {part.size} numbers, {drawn}" if part.size > 1 else f"{part.name}: 1 number, {drawn}"
 
 
 def _show_published(model: Published, as_json: bool) -> None:
@@ -218,9 +238,11 @@ def verify(model: tuple[str, ...]) -> None:
                 raise UserError(f"{path} is not the file that it was (its sha256 differs); {mend}")
             network: Any = load_generator(name)
             card = network.card
-            size = max(card.minimum, card.multiple)
+            size, channels = card.size or max(card.minimum, card.multiple), card.channels[0]
+            shapes = {"latent": (1, channels), "text": (1, size)}
+            kind = torch.int64 if card.kind == "text" else torch.float32
             with torch.inference_mode():
-                output = network(torch.zeros(1, card.channels[0], size, size))
+                output = network(torch.zeros(shapes.get(card.kind, (1, channels, size, size)), dtype=kind))
             if not torch.isfinite(output).all():
                 raise UserError(f"{path}: its output is not finite; train or fetch it again")
             click.echo(f"ok    {name}" + ("" if wanted else "  (no checksum is known for it)"))

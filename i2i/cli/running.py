@@ -170,14 +170,14 @@ def execute(
     if chosen:
         plan(chosen, out, format=format, suffix=options.suffix)  # what is wrong is said before a model is fetched
     generator = zoo.load_generator(model, say=None if options.quiet else say)
+    engine = Engine(generator, device=options.device, precision=options.precision, mode=options.mode, seed=options.seed,
+                    batch=options.batch, tile=options.tile, memory=options.max_memory, say=say)  # fmt: skip
     if enlarge and (card := generator.card).scale == 1:  # type: ignore[union-attr]
         raise UserError(f"{model} does not enlarge ({card.a} -> {card.b}); "  # type: ignore[union-attr]
                         "run it with `i2i translate`, or name another model")  # fmt: skip
     if not chosen:
         described, chosen = zoo.samples(model)
         say(described)
-    engine = Engine(generator, device=options.device, precision=options.precision, mode=options.mode, seed=options.seed,
-                    batch=options.batch, tile=options.tile, memory=options.max_memory, say=say)  # fmt: skip
     settings = batchrun.Settings(
         format=format,
         quality=options.quality,

@@ -73,7 +73,10 @@ def train(
         click.echo(loaded.text(), nl=False)
         return
     if processes > 1 and "LOCAL_RANK" not in os.environ:
-        build(loaded.data, seed=loaded.training.seed)  # what is wrong is said here once, not by every process
+        from i2i.trainer import fitting
+
+        data = build(loaded.data, seed=loaded.training.seed)  # what is wrong is said here once, not by every process
+        fitting(build(loaded.game), data, loaded.training, processes)
         raise SystemExit(start(processes, device))
     run(
         loaded,

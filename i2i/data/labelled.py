@@ -109,7 +109,8 @@ class Pictures:
     Args:
         root: folder, looked for here, in ./datasets and under $I2I_DATA.
         labels: "folders": the folders below `root` are the classes, in the order of their names; "none": all pictures
-            below it are alike.
+            below it are alike; any other word: the column of that name in the folder's labels.tsv says what the classes
+            are (tab-separated, its first row the columns' names, its first column the files; the order is the names').
         size: height and width that the networks see.
         crop: side of the square that is cut from the middle before that, in pixels; None takes the shorter side.
         flip: mirror left and right with probability 1/2.
@@ -124,7 +125,7 @@ class Pictures:
         self,
         root: str,
         *,
-        labels: Literal["none", "folders"] = "none",
+        labels: str = "none",
         size: int = 64,
         crop: int | None = None,
         flip: bool = False,
@@ -134,17 +135,7 @@ class Pictures:
     ) -> None:
         if not 1 <= channels <= 4 or size < 1 or (crop is not None and crop < 1):
             raise UserError(f"Pictures takes 1 to 4 channels and sizes from 1 pixel, not {channels}, {size}, {crop}")
-        folder = find(root)
-        self.classes: tuple[str, ...] = ()
-        if labels == "folders":
-            homes = sorted(path for path in folder.iterdir() if path.is_dir())
-            if not homes:
-                raise UserError(f"{folder} has no folders, which were to be its classes; set data.labels=none")
-            self.classes = tuple(home.name for home in homes)
-            listed = [(file, number) for number, home in enumerate(homes) for file in scan(home)]
-        else:
-            listed = [(file, 0) for file in scan(folder)]
-        self.files, self.numbers = [file for file, _ in listed], [number for _, number in listed]
+        self.files, self.numbers, self.classes = sorted_into(find(root), labels)
         self.size, self.crop, self.flip, self.channels, self.seed = size, crop, flip, channels, seed
         self.kept: dict[int, NDArray[Any]] | None = {} if keep_in_memory else None
         self.fields: type[Alone] | type[Labelled] = Labelled if self.classes else Alone
@@ -155,11 +146,15 @@ class Pictures:
 
     def __getitem__(self, position: int) -> Alone | Labelled:
         epoch, index = locate(position, len(self), self.seed)
+        x = self.picture(epoch, index)
+        return Labelled(x, torch.tensor(self.numbers[index])) if self.classes else Alone(x)
+
+    def picture(self, epoch: int, index: int) -> Tensor:
+        """[channels,size,size] of one picture, flipped or not as that epoch has it."""
         pixels = self.prepared(index)
         if self.flip and mix(self.seed, Purpose.SAMPLE, epoch, index) & 1:
             pixels = cv2.flip(pixels, 1).reshape(pixels.shape)
-        x = to_tensor(pixels)
-        return Labelled(x, torch.tensor(self.numbers[index])) if self.classes else Alone(x)
+        return to_tensor(pixels)
 
     def prepared(self, index: int) -> NDArray[Any]:
         """[size,size,channels] uint8 or uint16."""
@@ -185,3 +180,42 @@ class Pictures:
         """Read everything that is to be kept in memory."""
         for index in range(len(self) if self.kept is not None else 0):
             self.prepared(index)
+
+
+def sorted_into(folder: Path, labels: str) -> tuple[list[Path], list[int], tuple[str, ...]]:
+    """The pictures of a folder, the number of each one's class, and the classes' names; see `Pictures`."""
+    if labels == "none":
+        files = scan(folder)
+        return files, [0] * len(files), ()
+    if labels == "folders":
+        homes = sorted(path for path in folder.iterdir() if path.is_dir())
+        if not homes:
+            raise UserError(f"{folder} has no folders, which were to be its classes; set data.labels=none")
+        listed = [(file, number) for number, home in enumerate(homes) for file in scan(home)]
+        return [file for file, _ in listed], [number for _, number in listed], tuple(home.name for home in homes)
+    files, said = scan(folder), column(folder / "labels.tsv", labels)
+    unknown = next((file for file in files if file.relative_to(folder).as_posix() not in said), None)
+    if unknown is not None:
+        raise UserError(f"{unknown} has no row in {folder / 'labels.tsv'}; add one, or take the picture out")
+    of_files = [said[file.relative_to(folder).as_posix()] for file in files]
+    classes = tuple(sorted(set(of_files)))
+    numbers = {name: number for number, name in enumerate(classes)}
+    return files, [numbers[name] for name in of_files], classes
+
+
+def column(table: Path, name: str) -> dict[str, str]:
+    """The file in each row of a table -> what the column `name` says of it; see `Pictures`."""
+    try:
+        rows = [line.split("\t") for line in table.read_text("utf-8").splitlines() if line]
+    except (OSError, UnicodeDecodeError):
+        raise UserError(
+            f"there is no table {table} whose column '{name}' says the classes; set data.labels to none or folders"
+        ) from None
+    heads = rows[0] if rows else []
+    if name not in heads[1:]:
+        there = ", ".join(("none", "folders", *heads[1:]))
+        raise UserError(f"{table} has no column '{name}'; set data.labels to one of {there}")
+    short = next((number for number, row in enumerate(rows, 1) if len(row) != len(heads)), None)
+    if short:
+        raise UserError(f"{table}, line {short}: {len(rows[short - 1])} columns instead of {len(heads)}; mend the line")
+    return {row[0]: row[heads.index(name)] for row in rows[1:]}

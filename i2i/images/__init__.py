@@ -19,6 +19,7 @@ from i2i.images.picture import (
     unpremultiplied,
 )
 from i2i.images.reading import LARGEST_FILE, Head, count_frames, from_pil, read, read_head
+from i2i.images.reel import FILMS, check_film, film
 from i2i.images.resampling import Resampler, recolored, resampled
 from i2i.images.shown import Miniature, pair_written
 from i2i.images.strips import STREAMED, StripWriter, memory_needed
@@ -27,6 +28,7 @@ from i2i.images.writing import encode, fitting_format, lacks, promise, save, swe
 
 __all__ = [
     "CONTAINERS",
+    "FILMS",
     "FORMATS",
     "LARGEST_FILE",
     "STREAMED",
@@ -43,9 +45,11 @@ __all__ = [
     "StripWriter",
     "Video",
     "VideoWriter",
+    "check_film",
     "count_frames",
     "encode",
     "filled",
+    "film",
     "fitting_format",
     "from_pil",
     "is_video",

@@ -22,6 +22,7 @@ from i2i.images.picture import Array
 from i2i.images.writing import destination
 
 if TYPE_CHECKING:
+    from i2i.images.reel import Reel
     from i2i.images.video import Video
 
 __all__ = ["CONTAINERS", "FULL", "LONGEST", "MATRICES", "UNKNOWN", "VideoWriter", "interpolation", "listed", "pyav",
@@ -62,7 +63,7 @@ class VideoWriter:
         self,
         target: str | Path | IO[bytes],
         format: str,
-        source: Video,
+        source: Video | Reel,
         *,
         quality: int | None = None,
         keep_gps: bool = False,

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -128,9 +129,10 @@ def extractor(
     """The network of that name with its weights.
 
     Args:
-        name: inception, clip, dinov2, or the path of a file: weights of a torchvision classifier whose name begins with
-            the network's (resnet50-11ad3fa6.pth, .safetensors), or a TorchScript program that takes [N,3,299,299] in
-            0..255 and gives [N,D], or that and logits. A TorchScript file is run: name one that you trust.
+        name: inception, clip, dinov2, a classifier of i2i's that ships (classifier/mnist), or the path of a file: one
+            that `i2i train` made of a classifier, weights of a torchvision classifier whose name begins with the
+            network's (resnet50-11ad3fa6.pth, .safetensors), or a TorchScript program that takes [N,3,299,299] in 0..255
+            and gives [N,D], or that and logits. A TorchScript file is run: name one that you trust.
         resize: None takes the one that the network's usual figures are made with.
         weights: the file, for inception, clip and dinov2; None looks for it, see `find_weights`.
         random: of inception: draw weights with this seed instead. For tests: the numbers mean nothing.
@@ -170,6 +172,9 @@ def extractor(
 
 def from_file(path: Path, shared: Mapping[str, Any]) -> Extractor:
     """The extractor that a user's file holds."""
+    if (found := own(path)) is not None:
+        return Extractor(path.name, found, kind=f"i2i {found.of}", weights=digest(found.path), size=found.size,
+                         scale=([127.5], [127.5]), **shared)  # fmt: skip
     if not path.is_file():
         raise UserError(f"there is no network and no file '{path}'; take inception, clip, dinov2, or a file of weights")
     if is_script(path):
@@ -403,6 +408,40 @@ def classifier(path: Path) -> tuple[str, Classifier]:
         raise UserError(f"{path} holds no weights of a classifier of torchvision's, {name}", code=1) from error
 
 
+class Own(nn.Module):
+    """A classifier that i2i has trained: what goes into its last linear layer, and the logits; without such a layer the
+    logits alone. One of gray pictures sees the mean of red, green and blue.
+
+    x: [N,3,size,size] in [-1,1].
+    """
+
+    def __init__(self, network: Any, path: Path) -> None:
+        super().__init__()
+        self.gray, self.size, self.path = network.card.channels[0] == 1, network.card.size, path
+        self.of = network.spec.of.rpartition(":")[2]
+        *_, last = network.modules()
+        self.network = Classifier(network) if isinstance(last, nn.Linear) else network
+
+    def forward(self, x: Tensor) -> Any:
+        return self.network(x.mean(1, keepdim=True) if self.gray else x)
+
+
+def own(path: Path) -> Own | None:
+    """The classifier of i2i's that `path` means: one that ships, or a file; None for what is neither.
+
+    Raises UserError for a generator file that holds no classifier of pictures of one size.
+    """
+    from i2i.checkpoint import read_header
+    from i2i.zoo import find, load_generator, names
+
+    where = find(str(path)) if path.as_posix() in names() else path
+    if not is_generator(where):
+        return None
+    if read_header(where).card.kind != "classifier":
+        raise UserError(f"{where} draws pictures and tells none apart: name a classifier")
+    return Own(load_generator(where), where)
+
+
 class Script(nn.Module):
     """A TorchScript program; one that can give features instead of classes, as StyleGAN's Inception, is asked to."""
 
@@ -421,6 +460,17 @@ def load_script(path: Path) -> Any:
     with warnings.catch_warnings():  # deprecated for new files; those that are there will stay
         warnings.filterwarnings("ignore", message=".*torch.jit.load")
         return torch.jit.load(path, map_location="cpu")
+
+
+def is_generator(path: Path) -> bool:
+    """Whether a file is one of those that `i2i train` leaves."""
+    from i2i.checkpoint import FORMAT
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return bool((file.metadata() or {}).get("format") == FORMAT)
+    except (OSError, SafetensorError):
+        return False
 
 
 def is_script(path: Path) -> bool:

@@ -29,13 +29,15 @@ from i2i.images.picture import as_depth
 from i2i.metrics.paired import fitted
 from i2i.metrics.sides import ahead
 from i2i.metrics.validation import reduced
+from i2i.sampling import Sampler
 
-__all__ = ["Direction", "Made", "make", "split_of", "vacant"]
+__all__ = ["Direction", "Made", "drawn", "make", "split_of", "vacant"]
 
 Pixels = NDArray[np.uint8]  # [H,W] gray or [H,W,3] RGB
 Direction = Literal["a2b", "b2a"]
 COUPLES = (("testA", "testB"), ("valA", "valB"), ("A", "B"), ("a", "b"), ("trainA", "trainB"))
 SPLITS = ("test", "val")
+DRAWN = 256  # pictures between two words on how many there are
 
 
 class Item(NamedTuple):
@@ -259,6 +261,22 @@ def write(pixels: Pixels, path: Path) -> None:
     """Write a PNG, its folder made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images.write(Picture(pixels), path)
+
+
+def drawn(
+    sampler: Sampler, count: int, folder: Path, *, tell: Callable[[int, int], None] = lambda done, total: None
+) -> Path:
+    """The first pictures of a sampler's seed, as PNG in a folder below `folder`, which is returned.
+
+    Raises UserError for a generator that draws what a text says.
+    """
+    home = folder / "fake"
+    for first in range(0, count, DRAWN):
+        places = range(first, min(count, first + DRAWN))
+        for place, pixels in zip(places, sampler(sampler.draw(places)), strict=True):
+            write(pixels, home / f"{place:06}.png")
+        tell(places.stop, count)
+    return home
 
 
 def vacant(folder: Path) -> None:

@@ -70,7 +70,7 @@ def test_pixels_alone_is_sound() -> None:
 
 @pytest.mark.parametrize("images", [8, 12])  # stopped at the change of stages, and within the second
 def test_both_stages_are_sound(images: int) -> None:
-    assert_sound(tiny, Photographs(), images=images, lane=2)  # `sees_all` is asked of the first stage
+    assert_sound(tiny, Photographs(), images=images, lane=2, sees_all=RELATIVE)
 
 
 def test_the_relativistic_stage_is_sound_and_couples_the_pictures_of_a_lane() -> None:

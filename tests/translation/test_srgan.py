@@ -77,7 +77,8 @@ def test_srresnet_with_the_papers_norm_is_sound() -> None:
 
 @pytest.mark.parametrize("images", [8, 12])  # stopped at the change of stages, and within the second
 def test_both_stages_are_sound(images: int) -> None:
-    assert_sound(tiny, Photographs(), images=images, lane=2)  # `sees_all` is asked of the first stage
+    seen = {"generator/adversarial", "generator/matching", "discriminator/real", "discriminator/fake"}
+    assert_sound(tiny, Photographs(), images=images, lane=2, sees_all=seen)
 
 
 def test_adversarial_stage_alone_is_sound_and_its_norms_see_the_batch() -> None:
