@@ -20,7 +20,7 @@ from i2i import __version__
 from i2i.download import digest
 from i2i.engine import Engine
 from i2i.errors import UserError
-from i2i.metrics.generated import Direction, make, split_of
+from i2i.metrics.generated import Direction, drawn, make, split_of
 from i2i.metrics.instruments import METRICS, OF_PAIRS, OF_SETS, Instruments, Settings
 from i2i.metrics.paired import LABELS, Measured, measure, metrics_of
 from i2i.metrics.report import Figure, Report, Side, few
@@ -28,9 +28,10 @@ from i2i.metrics.sets import Sizes, everywhere, of_sets, protocol
 from i2i.metrics.sides import Given, Pair, Set, matched, orphaned, pictures, unmatched
 from i2i.metrics.statistics import Statistics, comparable
 from i2i.metrics.variety import of_groups, of_modes, of_set
+from i2i.sampling import Sampler
 from i2i.zoo import find
 
-__all__ = ["METRICS", "Instruments", "Report", "Settings", "evaluate", "evaluate_generator"]
+__all__ = ["METRICS", "Instruments", "Report", "Settings", "evaluate", "evaluate_generator", "evaluate_sampler"]
 
 Tell = Callable[[str, int, int], None]
 """Told what is being done, how many of it are done, and how many there are."""
@@ -194,18 +195,54 @@ def evaluate_generator(
     )  # fmt: skip
 
 
+def evaluate_sampler(
+    sampler: Sampler,
+    data: Given,
+    metrics: Sequence[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    instruments: Instruments | None = None,
+    count: int | None = None,
+    out: Path | None = None,
+    tell: Tell = silent,
+) -> Report:
+    """Measure what a generator draws from random numbers against true pictures, as sets.
+
+    Args:
+        sampler: that runs it, from the first picture of its seed on.
+        data: the true pictures, or their saved statistics; see `evaluate`.
+        count: how many are drawn; None draws as many as there are true ones.
+        metrics, settings, instruments, out, tell: as of `evaluate_generator`.
+
+    Raises UserError as `evaluate` does.
+    """
+    true = pictures(data)
+    count = count or (true.statistics.count if true.statistics else len(true.files))
+    with ExitStack() as stack:
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="i2i-evaluate-")))
+        fake = drawn(sampler, count, folder, tell=lambda done, total: tell("drawn", done, total))
+        found = evaluate(data, fake, metrics, settings=settings, instruments=instruments, fresh=True, tell=tell)
+    name = name_of(sampler)
+    how = f"{name} drew {count:,} pictures of seed {sampler.seed} in {sampler.precision}, mode {sampler.mode}"
+    return replace(
+        found, fake=replace(found.fake, path=name), notes=(how, *found.notes),
+        settings={"model": name, "data": true.path, "first": count, **found.settings},
+        weights={**hashed(sampler), **found.weights},
+    )  # fmt: skip
+
+
 def evaluate_samples(folder: Path, instruments: Instruments) -> Figure:
     """How far the outputs of each input differ, a folder of each."""
     return of_groups(pictures(folder), "folder", instruments.lpips, None, {})
 
 
-def hashed(*engines: Engine) -> dict[str, str]:
+def hashed(*engines: Engine | Sampler) -> dict[str, str]:
     """The sha256 of the files that generators were loaded from, where they were."""
     sources = [name_of(engine) for engine in engines if hasattr(engine.generator, "source")]
     return {source: digest(find(source, say=None)) for source in sources}
 
 
-def name_of(engine: Engine) -> str:
+def name_of(engine: Engine | Sampler) -> str:
     """What a generator was loaded as."""
     return str(getattr(engine.generator, "source", "the generator"))
 

@@ -7,23 +7,29 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
 from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.recipe import Validation, build
+from i2i.sampling import Sampler
 from i2i.zoo import load_generator
 
 __all__ = ["Measure", "Validator"]
 
 
+RUNS: dict[str, Callable[..., Any]] = {"image": Engine, "latent": Sampler}
+"""The kind of a generator -> what runs it."""
+
+
 class Measure(Protocol):
     """What a recipe's `validation.measure` builds."""
 
-    def __call__(self, engines: Mapping[str, Engine]) -> Mapping[str, float]:
-        """Engines by the names of the generators ("a2b") => figures by name; may draw no random number."""
+    def __call__(self, engines: Mapping[str, Any]) -> Mapping[str, float]:
+        """Engines, and samplers of what draws from random numbers, by the names of the generators ("a2b",
+        "generator") => figures by name; may draw no random number."""
 
 
 class Validator:
@@ -54,8 +60,10 @@ class Validator:
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=".validation-") as place:
             files = write(Path(place))
             with torch.random.fork_rng():
-                engines = {file.stem: Engine(load_generator(file), device=self.device) for file in files}
-                found = dict(self.measure(engines))
+                networks: dict[str, Any] = {file.stem: load_generator(file) for file in files}
+                runs = {name: RUNS[net.card.kind](net, device=self.device) for name, net in networks.items()
+                        if net.card.kind in RUNS}  # fmt: skip
+                found = dict(self.measure(runs))
             if self.settings.best and self.better(found):
                 for file in files:
                     os.replace(file, self.folder / f"{file.stem}.best.safetensors")

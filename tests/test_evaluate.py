@@ -31,9 +31,11 @@ from i2i.metrics.instruments import Instruments, Settings
 from i2i.metrics.statistics import collect
 from i2i.metrics.validation import Evaluation, reduced
 from i2i.recipe import load
+from i2i.sampling import Sampler
 from i2i.spec import Spec
 from i2i.translation.pix2pix import UnetGenerator
 from i2i.translation.srgan import SRResNet
+from i2i.unconditional.dcgan import DCGenerator
 from i2i.zoo import load_generator
 
 Pixels = NDArray[np.uint8]
@@ -409,6 +411,22 @@ def test_samples_of_a_stochastic_generator_and_a_judge(unet: Path, tmp_path: Pat
         run("--model", unet, "--data", apart, "--metrics", "psnr,miou", "--palette", "maps", "--judge", unet)
     with pytest.raises(UserError, match="--mode paper"):
         run("--model", unet, "--data", beside, "--samples", 2, "--mode", "deterministic")
+
+
+def test_what_is_drawn_from_random_numbers(sets: tuple[Path, Path], tmp_path: Path, run: Any) -> None:
+    spec = Spec.to(DCGenerator, size=32, latent=6, width=4)
+    network = spec.build()
+    save_generator(tmp_path / "g.safetensors", network, spec, network.card())
+    found = run("--model", tmp_path / "g.safetensors", "--data", sets[0], "--metrics", "fid", *RANDOM, "--first", 5,
+                "-o", tmp_path / "kept", "--json")  # fmt: skip
+    (figure,) = json.loads(found.out)["figures"]
+    assert figure["counts"]["fake"] == 5 == len(list((tmp_path / "kept" / "fake").iterdir()))
+    sampler = Sampler(load_generator(tmp_path / "g.safetensors"), device="cpu")
+    assert (pixels_of(tmp_path / "kept" / "fake" / "000003.png") == sampler(sampler.draw([3]))[0]).all()
+    measure = Evaluation(str(sets[0]), ["fid"], generator="generator", first=5, random=1)
+    assert measure({"generator": sampler})["fid"] == pytest.approx(figure["value"])
+    with pytest.raises(UserError, match="--judge is of no use"):
+        run("--model", tmp_path / "g.safetensors", "--data", sets[0], "--judge", tmp_path / "g.safetensors")
 
 
 def test_in_training(enlarger: Path, sets: tuple[Path, Path], tmp_path: Path) -> None:

@@ -78,14 +78,14 @@ OPTIONS = [
     click.option("-m", "--model", shell_complete=complete_models, help="Measure what this generator makes of --data."),
     click.option("--data", multiple=True, metavar="FOLDER",
                  help="Test split: pairs side by side, a folder of two, or two folders by --data twice; large pictures "
-                      "where the model enlarges."),
+                      "where the model enlarges, true ones where it draws from random numbers."),
     click.option("--direction", type=click.Choice(["a2b", "b2a"]),
                  help="Whether the left half or folder A goes in, or the other [default: as the model was trained]."),
     click.option("--judge", metavar="MODEL", help="accuracy and miou of what this generator makes of the results."),
     click.option("--mode", type=click.Choice(["paper", "deterministic", "stored"]), help="Of --model."),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of --model's paper mode."),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of --model's chance."),
     click.option("--samples", type=click.IntRange(min=1), default=1, help="Outputs of each input, for diversity."),
-    click.option("--first", type=click.IntRange(min=1), help="Only so many pictures of --data."),
+    click.option("--first", type=click.IntRange(min=1), help="Only so many pictures of --data; so many are drawn."),
     click.option("--features", metavar="NAME|FILE",
                  help="inception, clip, dinov2, a classifier of `i2i train`, weights of a torchvision network, or "
                       "TorchScript [default: inception, for cmmd clip]."),
@@ -172,7 +172,7 @@ def evaluate(sets: tuple[str, ...], options: Options) -> int:
 def measured(sets: tuple[str, ...], options: Options) -> int:
     """Measure, and show it; the exit code."""
     from i2i.evaluation import evaluate as measure
-    from i2i.evaluation import evaluate_generator
+    from i2i.evaluation import evaluate_generator, evaluate_sampler
     from i2i.metrics.generated import vacant
     from i2i.metrics.instruments import Instruments
 
@@ -187,13 +187,19 @@ def measured(sets: tuple[str, ...], options: Options) -> int:
             if options.out:
                 vacant(options.out)
             folder = options.out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="i2i-evaluate-")))
-            player = engine(options.model, options)
-            judge = engine(options.judge, options) if options.judge else None
+            network = loaded(options.model, options)
             with written(folder):
-                report = evaluate_generator(
-                    player, options.data, metrics, instruments=instruments, direction=options.direction, judge=judge,
-                    samples=options.samples, first=options.first, out=folder, tell=shown,
-                )  # fmt: skip
+                if network.card.kind == "latent":
+                    player = sampler(network, options)
+                    report = evaluate_sampler(player, options.data[0], metrics, instruments=instruments,
+                                              count=options.first, out=folder, tell=shown)  # fmt: skip
+                else:
+                    judge = engine(loaded(options.judge, options), options) if options.judge else None
+                    report = evaluate_generator(
+                        engine(network, options, options.mode), options.data, metrics, instruments=instruments,
+                        direction=options.direction, judge=judge, samples=options.samples, first=options.first,
+                        out=folder, tell=shown,
+                    )  # fmt: skip
         show(report, options)
         if options.csv:
             from i2i.images import save
@@ -252,15 +258,32 @@ def settings_of(options: Options) -> Settings:
     return Settings(random=options.random_features, cache=cache, **{name: getattr(options, name) for name in same})
 
 
-def engine(model: str, options: Options) -> Any:
-    """The engine of a generator."""
-    from i2i.engine import Engine
+def loaded(model: str, options: Options) -> Any:
+    """The generator that MODEL means."""
     from i2i.zoo import load_generator
 
-    generator: Any = load_generator(model, say=None if options.quiet else lambda sentence: say(options, sentence))
-    mode = options.mode if model == options.model else None
-    return Engine(generator, device=options.device, mode=mode, seed=options.seed,
+    return load_generator(model, say=None if options.quiet else lambda sentence: say(options, sentence))
+
+
+def engine(network: Any, options: Options, mode: str | None = None) -> Any:
+    """The engine of a generator of pictures from pictures."""
+    from i2i.engine import Engine
+
+    return Engine(network, device=options.device, mode=mode, seed=options.seed,
                   say=lambda sentence: say(options, sentence))  # fmt: skip
+
+
+def sampler(network: Any, options: Options) -> Any:
+    """The sampler of a generator that draws from random numbers."""
+    from i2i.sampling import Sampler
+
+    given = [f"--{name}" for name in ("direction", "judge") if getattr(options, name)]
+    given += ["--samples"] * (options.samples > 1)
+    if given or len(options.data) > 1:
+        what = ", ".join(given) or "a second --data"
+        raise UserError(f"{options.model} draws from random numbers: {what} is of no use; leave it out")
+    return Sampler(network, device=options.device, mode=options.mode, seed=options.seed, batch=options.batch,
+                   say=lambda sentence: say(options, sentence))  # fmt: skip
 
 
 def statistics(sets: tuple[str, ...], options: Options) -> int:

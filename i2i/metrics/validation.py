@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from i2i.typed import Range
 
 if TYPE_CHECKING:
     from i2i.engine import Engine
+    from i2i.sampling import Sampler
 
 __all__ = ["Evaluation", "SuperResolution", "reduced"]
 
@@ -69,13 +70,14 @@ class Evaluation:
 
     Args:
         data: the split, looked for here, in ./datasets and under $I2I_DATA: a folder of pairs side by side or of two
-            folders, or, for networks that enlarge, of large pictures; or two folders, what goes in and what is wanted.
+            folders, or, for networks that enlarge, of large pictures; or two folders, what goes in and what is wanted;
+            true pictures for a generator that draws from random numbers.
         metrics: of `i2i.metrics.instruments.METRICS`.
         generator: by its name in the game.
         direction: which half or folder goes in; None takes b2a for a generator of that name, else what the recipe says
             in `about.prepared`.
         size: bring pictures to that square first.
-        first: at most that many pictures.
+        first: at most that many pictures; so many are drawn.
         palette, luma, shave, features, resize, lpips, random: as of `i2i.metrics.instruments.Settings`.
 
     Raises UserError for metrics that are none, folders that are missing, and weights that are not here.
@@ -112,13 +114,18 @@ class Evaluation:
         )  # fmt: skip
         self.instruments.prepare(self.metrics)
 
-    def __call__(self, engines: Mapping[str, Engine]) -> dict[str, float]:
-        from i2i.evaluation import evaluate_generator
+    def __call__(self, engines: Mapping[str, Engine | Sampler]) -> dict[str, float]:
+        from i2i.evaluation import evaluate_generator, evaluate_sampler
 
         if self.generator not in engines:
             raise UserError(f"validation: there is no generator '{self.generator}'; the game has {', '.join(engines)}")
-        report = evaluate_generator(engines[self.generator], self.data, self.metrics, instruments=self.instruments,
-                                    direction=self.direction, first=self.first)  # fmt: skip
+        runs = engines[self.generator]
+        if runs.card.kind == "latent":
+            report = evaluate_sampler(cast("Sampler", runs), str(find(self.data[0])), self.metrics,
+                                      instruments=self.instruments, count=self.first)  # fmt: skip
+        else:
+            report = evaluate_generator(cast("Engine", runs), self.data, self.metrics, instruments=self.instruments,
+                                        direction=self.direction, first=self.first)  # fmt: skip
         found: dict[str, float] = {}
         for figure in report.figures:
             found.setdefault(figure.name, math.nan if figure.value is None else figure.value)
