@@ -39,7 +39,7 @@ $(BIN)/pip:
 
 .venv/.installed-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing i2i, what it needs and what its tests need into .venv (the first time, several minutes) ..."
-	@$(INSTALL) --editable '.[dev,heif,log,metrics,onnx,spandrel,video]'
+	@$(INSTALL) --editable '.[dev,heif,inspect,log,metrics,onnx,spandrel,video]'
 	@$(one-opencv)
 	@touch $@ .venv/.installed-run
 

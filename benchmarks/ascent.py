@@ -123,7 +123,7 @@ def measured(chosen: argparse.Namespace, model: Path, drawer: Path | None) -> li
 
     with seeded(chosen.seed):
         noise = torch.rand(COUNT, 1, size, size) * 2 - 1
-        rows = [row("noise" if not steps else f"after {steps} steps", x)
+        rows = [row("noise" if not steps else f"after {steps} step{'s' * (steps > 1)}", x)
                 for steps, x in ascended(lambda x: discriminator(ranged(x, card)), noise, chosen.steps)]  # type: ignore[arg-type]  # fmt: skip
         if drawer is not None:
             generator: Any = load_generator(drawer)

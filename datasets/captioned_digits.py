@@ -60,12 +60,12 @@ WHOLE = (
     "the number {figure}, painted {colour} on {ground}{tilted}",
     "a {ground} picture of a {colour} {digit}{tilted}",
 )
-SHORT = (
+PART = (
     "a {colour} {digit}",
-    "a {colour} {figure}",
-    "the digit {digit} in {colour}",
+    "the number {figure} in {colour}",
+    "the digit {digit} on {ground}{tilted}",
+    "a {colour} digit on a {ground} ground",
     "a {colour} {digit}{tilted}",
-    "a picture of a {colour} {digit}",
 )
 TILTED = {
     "left": (", tilted left", ", leaning to the left"),
@@ -98,11 +98,10 @@ SCENES = [Scene(d, c, g, t) for d in range(10) for c in COLOURS for g in GROUNDS
 
 
 def captions(scene: Scene, draw: np.random.Generator) -> list[str]:
-    """Five sentences: the first as `held_out.txt` has them, two more that say everything, two that leave something."""
+    """Five sentences: the first as in `held_out.txt`, another that says everything, three that leave something out."""
     first, *others = TILTED[scene.tilt]
-    whole = draw.permutation(len(WHOLE) - 1)[:2] + 1
-    short = draw.permutation(len(SHORT))[:2]
-    forms = [WHOLE[place] for place in whole] + [SHORT[place] for place in short]
+    whole, parts = draw.permutation(len(WHOLE) - 1)[:1] + 1, draw.permutation(len(PART))[:3]
+    forms = [WHOLE[place] for place in whole] + [PART[place] for place in parts]
     return [
         scene.said(WHOLE[0], first),
         *(scene.said(form, str(draw.choice([first, *others]))) for form in forms),

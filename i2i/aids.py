@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from i2i.game import Loss, Made
 from i2i.losses import Adversarial, slopes, wide
 from i2i.schedules import Clock
+from i2i.spec import Spec
 
-__all__ = ["R1", "Watch", "noisy", "smoothed"]
+__all__ = ["R1", "Watch", "bare", "noisy", "smoothed"]
 
 SURE = 0.999  # of all pairs, real and drawn, that a discriminator tells apart: its gradient has all but vanished
 SAME = 0.25  # of the true pictures' differences that are left between drawn ones: few modes
@@ -67,6 +68,11 @@ def noisy(network: nn.Module, *, std: float = 0.1, until: int = 100_000) -> nn.M
     network.instance_noise = InstanceNoise(std, until)
     network.register_forward_pre_hook(lambda module, given: (module.instance_noise(given[0]), *given[1:]))
     return network
+
+
+def bare(critic: Spec) -> Spec:
+    """A critic's Spec without the noise that only training puts before it: what its file says."""
+    return bare(critic.kwargs["network"]) if critic.of == f"{__name__}:noisy" else critic
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ def inspect(network: nn.Module, card: Card, *, size: int | None = None) -> Inspe
     """
     shape = given_shape(card, size)
     network = layers.test_time(copy.deepcopy(network), card.mode)
-    followed = follow(network, shape)
-    field, seen = (None, {}) if card.kind == "latent" else sight(network, card, shape)
+    followed = follow(network, card, shape)
+    field, seen = (None, {}) if card.kind in ("latent", "text") else sight(network, card, shape)
     owners = owned(network)
     order = [*followed.shapes, *(name for name in owners if name not in followed.shapes)]
     found = tuple(
@@ -152,6 +152,10 @@ def given_shape(card: Card, size: int | None) -> tuple[int, ...]:
         if size not in (None, card.size):
             raise UserError(f"this generator draws pictures of {card.size} pixels; leave --size out")
         return (card.channels[0],)
+    if card.kind == "text":
+        if size is not None:
+            raise UserError("this network takes no picture; leave --size out")
+        return (card.size,)
     if card.kind == "classifier":
         if size not in (None, card.size):
             raise UserError(f"this network takes pictures of {card.size} pixels; leave --size out")
@@ -195,12 +199,13 @@ class Followed(NamedTuple):
     total: int
 
 
-def follow(network: nn.Module, shape: Sequence[int]) -> Followed:
+def follow(network: nn.Module, card: Card, shape: Sequence[int]) -> Followed:
     """One input through the network, without computing anything where it permits that."""
+    kind = torch.int64 if card.kind == "text" else torch.float32
     try:
-        return traced(copy.deepcopy(network).to("meta"), torch.zeros(1, *shape, device="meta"))
+        return traced(copy.deepcopy(network).to("meta"), torch.zeros(1, *shape, dtype=kind, device="meta"))
     except (NotImplementedError, RuntimeError):  # its way depends on numbers, or an operation has none without
-        return traced(network, torch.zeros(1, *shape))
+        return traced(network, torch.zeros(1, *shape, dtype=kind))
 
 
 @torch.no_grad()
@@ -209,6 +214,7 @@ def traced(network: nn.Module, x: Tensor) -> Followed:
     names = set(owned(network))
 
     def note(module: nn.Module, given: Any, made: Any, *, name: str) -> None:
+        made = made[0] if isinstance(made, tuple) else made  # of a recurrent network: its state follows
         if isinstance(made, Tensor):
             shapes.setdefault(name, tuple(made.shape[1:]))
 
@@ -343,10 +349,11 @@ def edge(name: str, size: int, spoilt: Callable[[int], Mapping[str, bool]]) -> i
 
 def filters(network: nn.Module, card: Card) -> tuple[str, Tensor] | None:
     """(name of the layer, its filters as pictures [N,C,h,w] in [-1,1]), 0 in the middle: of the first layer that looks
-    at a picture, or of the last one of a generator that draws from a latent vector. None where there is no such."""
+    at a picture, or of the last one of a generator that draws from a latent vector; filters of one pixel show nothing.
+    None where there is no such."""
     draws = card.kind == "latent"
     channels = card.channels[1] if draws else card.channels[0]
-    names = list(follow(network, given_shape(card, None)).shapes)
+    names = list(follow(network, card, given_shape(card, None)).shapes)
     for name in reversed(names) if draws else names:
         module = network.get_submodule(name)
         weight = getattr(module, "weight", None)
@@ -359,7 +366,7 @@ def filters(network: nn.Module, card: Card) -> tuple[str, Tensor] | None:
             found = rows.reshape(-1, channels, card.size, card.size)
         else:
             found = weight.transpose(0, 1) if draws and not isinstance(module, nn.ConvTranspose2d) else weight
-            if found.shape[1] != channels:
+            if found.shape[1] != channels or found.shape[2:] == (1, 1):
                 continue
         found = found.detach().float()
         found = found if channels in (1, 3) else found.mean(1, keepdim=True)
@@ -413,7 +420,11 @@ def picture(card: Card, file: str | None, *, seed: int = 0) -> tuple[Tensor, str
         card: of the network.
         file: of the picture; a generator that draws from a latent vector takes none.
         seed: of such a vector; parts that a text would fill are 0.
+
+    Raises UserError for a network that takes neither.
     """
+    if card.kind == "text":
+        raise UserError("this network reads texts: there are no maps to be shown; leave -o out")
     if card.kind == "latent":
         texts = {part.name: torch.zeros(1, part.size) for part in card.latent if part.kind == "text"}
         return fixed(card.latent, 1, given=texts, seed=seed), ""

@@ -215,13 +215,14 @@ def test_one_in_ten_combinations_is_held_out_and_stays_so(script: ModuleType, di
 def test_captions_say_what_the_table_says(script: ModuleType, digits: Path) -> None:
     for row in rows(digits / "train"):
         lines = (digits / "train" / row["file"]).with_suffix(".txt").read_text().splitlines()
-        assert len(lines) == len(set(lines)) == 5
+        assert len(lines) == 5 and len(set(lines)) >= 4
         number = int(row["digit"])
         for line in lines:
-            assert row["colour"] in line and (script.DIGITS[number] in line or str(number) in line)
+            said = row["colour"] in line, row["ground"] in line, script.DIGITS[number] in line or str(number) in line
+            assert sum(said) >= 2 and not any(other in line for other in {*script.DIGITS} - {script.DIGITS[number]})
         tilted = {"left": ", tilted left", "upright": "", "right": ", tilted right"}[row["tilt"]]
         assert lines[0] == f"a {row['colour']} {script.DIGITS[number]} on a {row['ground']} ground{tilted}"
-        assert all(row["ground"] in line for line in lines[:3])
+        assert all(row["ground"] in line for line in lines[:2])
         assert max(map(len, lines)) <= 100
 
 

@@ -18,9 +18,10 @@ from PIL import Image
 from i2i.data.labelled import Alone, Digits, Labelled, Pictures, read_idx
 from i2i.data.stream import Stream
 from i2i.errors import UserError
+from i2i.metrics.classifier import Classification, PictureClassifier
 from i2i.recipe import Training
 from i2i.spec import Spec
-from i2i.trainer import Trainer
+from i2i.trainer import Trainer, fitting
 from i2i.unconditional.gan import GAN, MLPDiscriminator, MLPGenerator
 
 NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
@@ -209,9 +210,26 @@ def game() -> GAN:
     )
 
 
-def test_classes_that_a_game_has_no_use_for(digits: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"plays with \('x',\).*leave out the classes with data.labels"):
-        Trainer(game(), Digits(str(digits), labels=True, size=6), Training(images=4), tmp_path / "run", device="cpu")
+def classifier(classes: int) -> Classification:
+    network = Spec.to(PictureClassifier, size=8, classes=classes, width=2, features=4)
+    return Classification(network, [str(number) for number in range(classes)])
+
+
+def test_fields_that_do_not_fit_say_how_to_mend_it(digits: Path) -> None:
+    plain, labelled = (Digits(str(digits), labels=labels, size=8) for labels in (False, True))
+    with pytest.raises(UserError, match=r"plays with \('x',\).*leave out the classes with data.labels \(false"):
+        fitting(game(), labelled, Training(images=4), 1)
+    with pytest.raises(UserError, match=r"yields \('x',\); give the samples their classes with data.labels \(true"):
+        fitting(classifier(3), plain, Training(images=4), 1)
+    with pytest.raises(UserError, match="plays with 4 classes, but the data has 3; set game.classes"):
+        fitting(classifier(4), labelled, Training(images=4), 1)
+    assert fitting(classifier(3), labelled, Training(images=4, batch=4), 2) == 2
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(1, 2), (3, 2), (2, 4)])
+def test_more_processes_than_images_are_refused(digits: Path, batch: int, processes: int) -> None:
+    with pytest.raises(UserError, match=f"a batch of {batch} cannot be dealt to {processes} processes.*a multiple of"):
+        fitting(game(), Digits(str(digits), size=6), Training(images=4, batch=batch), processes)
 
 
 def test_a_data_set_smaller_than_the_batch_is_gone_through_again(digits: Path, tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def described(found: Inspection, model: str, network: str, card: Card) -> Iterat
     yield f"{'parameters':11} {found.parameters:,}"
     yield f"{'FLOPs':11} {amount(found.flops)} ({amount(found.flops // 2)} multiply-adds) from {shaped(found.given)} " \
           f"to {shaped(found.made)}"  # fmt: skip
-    field = found.field.words() if found.field else "takes no picture: every pixel is drawn from the whole vector"
-    yield f"{'sees':11} {field}"
+    if found.field:
+        yield f"{'sees':11} {found.field.words()}"
 
 
 def shaped(shape: tuple[int, ...]) -> str:

@@ -67,7 +67,7 @@ def trace_of_root(a: Statistics, b: Statistics) -> tuple[float, tuple[str, ...]]
     rank, the eigenvalues of F' B F, their squares, are found sooner, and B needs no factor.
     """
     left, note = factor(a)
-    notes = (note,) if note else ()
+    notes: tuple[str, ...] = (note,) if note else ()
     if left.shape[1] == a.dims and not few_rows(b):
         squares = torch.linalg.eigvalsh(between(left, b.covariance)).clamp(min=0)
         rank = int((squares > squares.max() * a.dims * torch.finfo(torch.float64).eps).sum())

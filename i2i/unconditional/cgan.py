@@ -17,7 +17,7 @@ Deviations:
     the generator moves first, and the discriminator judges the pictures of that same step;
     pictures are in [-1,1], as everywhere here: the paper's sigmoid is stretched to that, its discriminator sees [0,1];
     z is from U(0,1) as in the paper, but from U(-1,1) in the convolutional generator, as in the DCGAN paper;
-    first weights of the perceptrons, which the paper does not name, are torch's.
+    first weights of the perceptrons, which the paper does not name, are those of the code of the 2014 GAN.
 
 Not in the paper, and off unless a recipe asks for it: `average`, `r1`, `discriminator_optimizer`.
 """
@@ -40,7 +40,7 @@ from i2i.layers import Dropout, StoredBatchNorm, init_normal, modes
 from i2i.losses import LOGISTIC, Adversarial
 from i2i.schedules import Ramp
 from i2i.unconditional.dcgan import down, project, up, widths
-from i2i.unconditional.gan import SGD, Maxout
+from i2i.unconditional.gan import SGD, Maxout, uniform
 
 __all__ = [
     "CGAN",
@@ -60,6 +60,7 @@ class ConditionalMLPGenerator(nn.Module):
         latent: how many numbers of z, each from U(0, 1).
         widths: units for z, for y, for both.
         dropout: of the hidden units.
+        reach: the first weights are drawn from U(-reach, reach).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class ConditionalMLPGenerator(nn.Module):
         latent: int = 100,
         widths: tuple[int, int, int] = (200, 1000, 1200),
         dropout: float = 0.5,
+        reach: float = 0.05,
     ) -> None:
         super().__init__()
         self.channels, self.size = channels, size
@@ -80,6 +82,7 @@ class ConditionalMLPGenerator(nn.Module):
         self.of_y = nn.Sequential(nn.Linear(classes, of_y), nn.ReLU(), Dropout(dropout))
         self.of_both = nn.Sequential(nn.Linear(of_z + of_y, of_both), nn.ReLU(), Dropout(dropout))
         self.last = nn.Sequential(nn.Linear(of_both, channels * size**2), nn.Sigmoid())
+        uniform(self, reach)
 
     def forward(self, latent: Tensor) -> Tensor:
         """latent: [N,Z], of `parts` => [N,channels,size,size] in [-1,1]."""
@@ -101,6 +104,7 @@ class ConditionalMLPDiscriminator(nn.Module):
         classes: how many y can be.
         units, pieces: of the maxout layers for x, for y, for both.
         dropout: of the hidden units.
+        reach: the first weights are drawn from U(-reach, reach).
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class ConditionalMLPDiscriminator(nn.Module):
         units: tuple[int, int, int] = (240, 50, 240),
         pieces: tuple[int, int, int] = (5, 5, 4),
         dropout: float = 0.5,
+        reach: float = 0.005,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -121,6 +126,7 @@ class ConditionalMLPDiscriminator(nn.Module):
             for given, made, count in zip(inputs, units, pieces, strict=True)
         )
         self.last = nn.Linear(units[2], 1)
+        uniform(self, reach)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x: [N,channels,size,size] in [-1,1], y: [N] classes => [N,1] raw scores."""

@@ -29,7 +29,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from i2i.aids import R1, Watch
+from i2i.aids import R1, Watch, bare
 from i2i.data.labelled import Alone
 from i2i.game import Card, Clock, Export, Game, HalfLife, Loss, Made, Part, Player, Spec, Stage
 from i2i.latents import draw, fixed, latent_size
@@ -204,7 +204,7 @@ class GAN(Game):
         generator, discriminator = self.specs
         return {
             "generator": Export(self.draws, generator, self.draws.card()),
-            "discriminator": Export(self.judges, discriminator, self.judges.card()),
+            "discriminator": Export(self.judges, bare(discriminator), self.judges.card()),
         }
 
     def preview(self, batch: Alone, networks: Mapping[str, Any]) -> list[Tensor]:

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2i.aids import R1, Watch
+from i2i.aids import R1, Watch, bare
 from i2i.data.labelled import Alone
 from i2i.game import Card, Clock, Export, Game, HalfLife, Loss, Made, Part, Player, Spec, Stage
 from i2i.latents import draw, fixed, latent_size
@@ -243,7 +243,8 @@ class InfoGAN(Game):
         self.categorical, self.continuous = categorical, continuous
         self.g: Generator = generator.build()
         self.on_x: Discriminator = discriminator.build()
-        self.recogniser, self.recogniser_spec = Recogniser(self.on_x), Spec.to(Recogniser, discriminator=discriminator)
+        self.recogniser = Recogniser(self.on_x)
+        self.recogniser_spec = Spec.to(Recogniser, discriminator=bare(discriminator))
         self.parts = self.g.parts
         if self.parts[1:] != self.on_x.codes:
             raise ValueError("generator and discriminator need the same 'classes' and 'continuous'")

@@ -1,7 +1,7 @@
 """ProGAN: Progressive Growing of GANs for Improved Quality, Stability, and Variation (Karras et al. 2018,
 arXiv:1710.10196).
 
-GrowingGenerator and critic begin with pictures of 4x4 pixels and grow together. What is new is faded in (Fig. 2), its share
+Generator and critic begin with pictures of 4x4 pixels and grow together. What is new is faded in (Fig. 2), its share
 alpha rising from 0 to 1:
 
     G: (1 - alpha) * up(the old layers' picture) + alpha * the new layers' picture

@@ -31,7 +31,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from i2i.aids import Watch
+from i2i.aids import Watch, bare
 from i2i.data.labelled import Alone
 from i2i.game import Clock, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.latents import draw, fixed
@@ -138,7 +138,7 @@ class WGAN(Game):
         scores = replace(self.judges.card(), classes=("score",))
         return {
             "generator": Export(self.draws, generator, self.draws.card()),
-            "critic": Export(self.judges, critic, scores),
+            "critic": Export(self.judges, bare(critic), scores),
         }
 
     def preview(self, batch: Alone, networks: Mapping[str, Any]) -> list[Tensor]:

@@ -34,7 +34,7 @@ from typing import Annotated, Any, TypeVar, final
 import torch
 from torch import Tensor, nn
 
-from i2i.aids import Watch
+from i2i.aids import Watch, bare
 from i2i.data.labelled import Alone
 from i2i.game import Card, Clock, Export, Game, HalfLife, Loss, Made, Part, Player, Spec, Stage
 from i2i.latents import draw, fixed, latent_size
@@ -263,7 +263,7 @@ class WGANGP(Game):
         scores = replace(self.judges.card(), classes=("score",))
         return {
             "generator": Export(self.draws, generator, self.draws.card()),
-            "critic": Export(self.judges, critic, scores),
+            "critic": Export(self.judges, bare(critic), scores),
         }
 
     def preview(self, batch: Alone, networks: Mapping[str, Any]) -> list[Tensor]:

@@ -54,7 +54,6 @@ ALLOWED = frozenset(
         "i2i.unconditional.wgan_gp:ResCritic",
         "i2i.unconditional.wgan_gp:ResGenerator",
         "i2i.zoo.foreign:Foreign",
-        "i2i.aids:noisy",
         "i2i.layers:BatchNorm",
         "i2i.layers:InstanceNorm",
         "i2i.layers:StoredBatchNorm",

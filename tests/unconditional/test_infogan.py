@@ -53,7 +53,7 @@ def test_infogan_is_sound() -> None:
 
 
 def test_with_every_aid_it_is_sound() -> None:
-    judge = Spec.to(noisy, network=Spec.to(Discriminator, **SMALL), std=0.1, until=100)
+    judge = Spec.to(noisy, network=Spec.to(Discriminator, **SMALL), std=0.1, until=100_000)
     aids = {"r1": R1(10.0, every=2), "average": None}
     assert_sound(lambda: tiny_infogan(judge, **aids), Gray(), lane=2, sees_all={*SEES_ALL, "discriminator/r1"})
 
