@@ -117,7 +117,7 @@ def measured(chosen: argparse.Namespace, model: Path, drawer: Path | None) -> li
         assert found.logits is not None
         shares = found.logits.softmax(1)
         counts = np.bincount(shares.argmax(1).numpy(), minlength=shares.shape[1]) / len(shares)
-        entropy = -sum(float(share * np.log(share)) for share in counts if share)
+        entropy = sum(float(share * np.log(1 / share)) for share in counts if share)
         score = float(discriminator(ranged(x, card)).mean())
         return Row(name, x, score, float(shares.amax(1).mean()), entropy, fid(truth, found).value)
 

@@ -484,7 +484,8 @@ def kind_of_module(module: nn.Module) -> Layer | Norm:
     kind = type(module)
     if isinstance(module, nn.ReflectionPad2d | nn.ReplicationPad2d | nn.ZeroPad2d) and kind in PADS:
         return Padding(PADS[kind], module.padding)
-    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+    plain = kind.forward in (nn.Conv2d.forward, layers.Conv2d.forward)  # and not a subclass that does more
+    if isinstance(module, nn.Conv2d) and plain and module.padding_mode == "zeros" and type(module.padding) is not str:
         return Convolution(module)
     if isinstance(module, nn.ConvTranspose2d) and module.kernel_size[0] >= module.stride[0]:
         return Transposed(module)

@@ -39,6 +39,7 @@ __all__ = ["Field", "Inspection", "Layer", "Probe", "features", "filters", "insp
 
 USUAL = 256  # pixels of a picture whose operations are counted, where a network takes any size
 MEASURED = 128  # pixels of a picture with which a receptive field is measured, where a network takes any size
+LIGHT = 5 * 10**9  # FLOPs of a pass up to which that is done: a hundred passes take a minute
 HIGH = 1 << 16  # rows of the highest picture that a receptive field is looked for in
 Split = Literal["train", "test"]
 SHOWN = 64  # filters or maps on a sheet
@@ -78,12 +79,14 @@ class Field:
     Attributes:
         pixels: side of the square, norms aside; the picture's own side where it is no smaller.
         through: kinds of the norms that let it depend on the whole picture.
-        size: side of the picture, where the network takes one size or the field was measured; 0 where it takes any.
+        size: side of the picture, where the network takes one size only; 0 where it takes any.
+        least: whether it may be larger: so many pixels were tried.
     """
 
     pixels: int
     through: tuple[str, ...] = ()
     size: int = 0
+    least: bool = False
 
     @property
     def whole(self) -> bool:
@@ -92,7 +95,7 @@ class Field:
     def words(self) -> str:
         if self.pixels == self.size:
             return f"the whole picture ({self.size} x {self.size})"
-        square = f"{self.pixels} x {self.pixels} pixels"
+        square = f"{self.pixels} x {self.pixels} pixels{' or more' * self.least}"
         return f"the whole picture through {', '.join(self.through)}; {square} without" if self.through else square
 
 
@@ -104,7 +107,7 @@ class Inspection:
         given, made: shapes of one input and its output, without the batch.
         parameters: all of them.
         flops: for one input, two for each multiply-add.
-        field: None where the network takes no picture.
+        field: None where the network takes no picture, or where it would have to be tried out and that takes too long.
     """
 
     given: tuple[int, ...]
@@ -128,7 +131,7 @@ def inspect(network: nn.Module, card: Card, *, size: int | None = None) -> Inspe
     shape = given_shape(card, size)
     network = layers.test_time(copy.deepcopy(network), card.mode)
     followed = follow(network, card, shape)
-    field, seen = (None, {}) if card.kind in ("latent", "text") else sight(network, card, shape)
+    field, seen = (None, {}) if card.kind in ("latent", "text") else sight(network, card, shape, followed.total)
     owners = owned(network)
     order = [*followed.shapes, *(name for name in owners if name not in followed.shapes)]
     found = tuple(
@@ -238,11 +241,16 @@ def traced(network: nn.Module, x: Tensor) -> Followed:
 # --- the receptive field ----------------------------------------------------------------------------------------------
 
 
-def sight(network: nn.Module, card: Card, shape: Sequence[int]) -> tuple[Field, dict[str, int]]:
+def sight(
+    network: nn.Module, card: Card, shape: Sequence[int], flops: int
+) -> tuple[Field | None, dict[str, int]]:
     """The field of the output, and of each layer by its name: by arithmetic where every operation is known, else
-    measured."""
+    measured, if a network of so many FLOPs for that shape is small enough for that."""
     plan = Plan.of(network)
-    return measured(network, card, shape) if plan is None else reckoned(plan, card, shape)
+    if plan is not None:
+        return reckoned(plan, card, shape)
+    size = card.size or min(shape[1], rounded(max(MEASURED, card.minimum), card.multiple))
+    return (None, {}) if flops * (size / shape[1]) ** 2 > LIGHT else measured(network, card, size)
 
 
 def reckoned(plan: Plan, card: Card, shape: Sequence[int]) -> tuple[Field, dict[str, int]]:
@@ -298,10 +306,10 @@ def behind(node: Node, rows: Rows, shapes: Mapping[Node, tuple[int, ...]]) -> Ro
 
 
 @torch.no_grad()
-def measured(network: nn.Module, card: Card, shape: Sequence[int]) -> tuple[Field, dict[str, int]]:
-    """By trying: the first rows of a picture are made nan, more and more of them, until the middle of a layer's output
-    is; then the last rows likewise. In float64, whose convolutions mix no pixels that they need not."""
-    size = card.size or min(shape[1], rounded(max(MEASURED, card.minimum), card.multiple))
+def measured(network: nn.Module, card: Card, size: int) -> tuple[Field, dict[str, int]]:
+    """By trying, with a picture of `size` pixels: its first rows are made nan, more and more of them, until the middle
+    of a layer's output is; then its last rows likewise. In float64, whose convolutions mix no pixels that they need
+    not."""
     network = copy.deepcopy(network).double()
     touched: dict[str, bool] = {}
 
@@ -312,7 +320,7 @@ def measured(network: nn.Module, card: Card, shape: Sequence[int]) -> tuple[Fiel
 
     def spoilt(rows: slice) -> dict[str, bool]:
         touched.clear()
-        x = torch.zeros(1, shape[0], size, size, dtype=torch.float64)
+        x = torch.zeros(1, card.channels[0], size, size, dtype=torch.float64)
         x[:, :, rows] = torch.nan
         note(network, x, network(x), name="")
         return dict(touched)
@@ -331,8 +339,8 @@ def measured(network: nn.Module, card: Card, shape: Sequence[int]) -> tuple[Fiel
     first = {name: edge(name, size, above) for name in above(0)}
     last = {name: edge(name, size, below) for name in first}
     seen = {name: max(0, size + 2 - first[name] - last[name]) for name in first}
-    field = Field(seen.pop(""), tuple(dict.fromkeys(through)) if whole else (), size)
-    return field, seen
+    cut = not card.size and 1 in (first[""], last[""])  # it reaches the border, and may go on behind it
+    return Field(seen.pop(""), tuple(dict.fromkeys(through)) if whole else (), card.size, cut), seen
 
 
 def edge(name: str, size: int, spoilt: Callable[[int], Mapping[str, bool]]) -> int:

@@ -81,7 +81,7 @@ def test_what_is_reckoned_is_what_is_measured() -> None:
     card = Card(channels=(3, 1), minimum=64)
     for network in (PatchDiscriminator(3, width=2, field=34), PatchDiscriminator(3, width=2, field=16)):
         network.eval()
-        tried, layers_tried = measured(network, card, (3, 64, 64))
+        tried, layers_tried = measured(network, card, 64)
         found = inspect(network, card)
         assert found.field is not None
         assert (tried.pixels, tried.through) == (found.field.pixels, found.field.through) and tried.whole
@@ -106,6 +106,14 @@ def test_an_operation_that_is_not_known_is_measured() -> None:
     found = inspect(Odd(), Card(channels=(1, 1), minimum=32))
     assert found.field is not None and (found.field.pixels, found.field.through) == (5 + 1 + 2 * 2, ())
     assert [layer.sees for layer in found.layers] == [5, 10]
+
+
+def test_what_is_tried_out_has_an_end() -> None:
+    wide = nn.Sequential(*(nn.Conv2d(1, 1, 3, padding=32, dilation=32) for _ in range(3)), nn.GELU())
+    field = inspect(wide, Card(channels=(1, 1))).field
+    assert field is not None and field.words() == "97 x 97 pixels or more" and not field.whole
+    heavy = nn.Sequential(nn.Conv2d(3, 700, 15, padding=7), nn.GELU())
+    assert inspect(heavy, Card(channels=(3, 700))).field is None
 
 
 def test_minibatch_statistics_see_the_whole_picture() -> None:
@@ -294,7 +302,9 @@ def test_the_table_and_its_json_say_the_same(discriminator: Path, capsys: pytest
     assert re.search(r"^sees +the whole picture \(16 x 16\)$", table, re.MULTILINE)
     run(discriminator, "--json")
     found = json.loads(capsys.readouterr().out)
-    assert found["kind"] == "classifier" and found["field"] == {"pixels": 16, "through": [], "size": 16, "whole": True}
+    assert found["kind"] == "classifier" and found["field"] == {
+        "pixels": 16, "through": [], "size": 16, "least": False, "whole": True
+    }  # fmt: skip
     assert found["layers"][0] == {
         "name": "layers.0.0", "kind": "Conv2d", "shape": [4, 8, 8], "parameters": 64, "flops": 2 * 64 * 64, "sees": 4
     }  # fmt: skip

@@ -112,6 +112,8 @@ def described(found: Inspection, model: str, network: str, card: Card) -> Iterat
           f"to {shaped(found.made)}"  # fmt: skip
     if found.field:
         yield f"{'sees':11} {found.field.words()}"
+    elif card.kind in ("image", "classifier"):
+        yield f"{'sees':11} not known: it has operations that are not, and to try it out would take too long"
 
 
 def shaped(shape: tuple[int, ...]) -> str:

@@ -8,7 +8,7 @@ on slopes other than 1 between true and drawn pictures. The critic minimises Eq.
 |df/dx^| is the length of one picture's gradient, over all its channels and pixels. It must depend on that picture only:
 no batch norm in the critic, layer norm does no harm (Sec. 4). The critic moves five times for each move of the
 generator (Alg. 1); lambda = 10; Adam with betas 0 and 0.9. Its estimate of the distance is in the journal, as
-"critic/estimate" (Sec. 5.3).
+"critic/estimate", and falls as the pictures improve.
 
 The networks are those of the authors' code: the ResNets for CIFAR-10 (`ResGenerator`, `ResCritic`) and for 64x64
 (`ResGenerator`, `LargeResCritic`). First weights are uniform, with He's spread before a ReLU, Glorot's elsewhere.
