@@ -27,6 +27,7 @@ __all__ = ["R1", "Watch", "bare", "noisy", "smoothed"]
 
 SURE = 0.999  # of all pairs, real and drawn, that a discriminator tells apart: its gradient has all but vanished
 SAME = 0.25  # of the true pictures' differences that are left between drawn ones: few modes
+LINES = 3  # of the journal in a row that say so: a discriminator with batch norm is sure now and then
 
 
 def smoothed(rule: Adversarial, *, real: float = 0.9) -> Adversarial:
@@ -105,7 +106,7 @@ class Watch:
 
     def __init__(self, *, sure: bool = True) -> None:
         self.sure = sure
-        self.known: set[str] = set()
+        self.lines: dict[str, int] = {}
 
     @torch.no_grad()
     def note(self, made: Made, x: Tensor, fake: Tensor, real_score: Tensor, fake_score: Tensor) -> None:
@@ -118,7 +119,8 @@ class Watch:
         made.note("spread", differences[0] / differences[1].clamp_min(1e-8))
 
     def observe(self, means: Mapping[str, float]) -> list[str]:
-        """Sentences on what has begun since the line before; for `Game.observe`."""
+        """Sentences on what now holds for `LINES` lines of the journal; each once, until it has ended. For
+        `Game.observe`."""
         now: dict[str, str] = {}
         for name, value in means.items():
             if name.endswith("/apart") and value > SURE and self.sure:
@@ -131,5 +133,5 @@ class Watch:
                     f"drawn pictures differ {value:.2f} times as much as true ones: few modes are drawn; lower the "
                     "learning rates, or take another rule, a larger batch or R1"
                 )
-        begun, self.known = [text for name, text in now.items() if name not in self.known], set(now)
-        return begun
+        self.lines = {name: self.lines.get(name, 0) + 1 for name in now}
+        return [text for name, text in now.items() if self.lines[name] == LINES]
