@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
 
 from i2i import zoo
-from i2i.checkpoint import FORMAT, plain, save_generator
+from i2i.checkpoint import FORMAT, plain, read_header, save_generator
+from i2i.cli.models import models
 from i2i.engine import Engine
 from i2i.errors import UserError
 from i2i.layers import InstanceNorm
@@ -360,3 +362,14 @@ def test_without_a_network_the_hub_is_one_sentence(tmp_path: Path, monkeypatch: 
     assert said.endswith("; fetch it by hand and name the file instead")
     assert "\n" not in said
     assert caught.value.code == 1
+
+
+def test_all_that_ships_is_whole_and_says_its_terms() -> None:
+    said = CliRunner().invoke(models, ["verify"])
+    assert said.output.splitlines() == [f"ok    {name}" for name in zoo.names()], said.stderr
+    terms = (zoo.WEIGHTS / "LICENSE.md").read_text()
+    for name in zoo.names():
+        origin = read_header(zoo.find(name)).card.origin
+        assert origin.terms and origin.data and origin.recipe and origin.figures, name
+        assert f"`{name}.safetensors`" in terms
+    assert sum(path.stat().st_size for path in zoo.WEIGHTS.rglob("*.safetensors")) < 80e6
