@@ -460,7 +460,11 @@ class Trainer:
             hours=round(self.seconds / 3600, 3),
             hardware=", ".join(f"{key} {value}" for key, value in self.circumstances().items()),
         )
-        a, b = (self.card["a"], self.card["b"]) if name != "b2a" else (self.card["b"], self.card["a"])
+        a, b = self.card["a"], self.card["b"]
+        if name == "b2a":
+            a, b = b, a
+        elif card.kind == "classifier" and any(export.card.kind == "latent" for export in self.game.exports().values()):
+            a, b = b, ", ".join(card.classes)  # it looks at what the generator draws
         return describe(card, a=a, b=b, origin=origin)
 
     def circumstances(self) -> dict[str, Any]:

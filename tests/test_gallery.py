@@ -39,7 +39,7 @@ ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 HOSTILE = [
     "<script>window.hurt = 1<&script>.png",  # a slash cannot be part of a name
     "\"><img src=x onerror='window.hurt = 1'>.png",
-    "it's & \"that\".png",
+    'it\'s & "that".png',
     "two\nlines.png",
     "gepj.\u202egnp.png",
     "שלום עולם.png",

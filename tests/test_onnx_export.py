@@ -315,9 +315,7 @@ def test_the_command_prints_the_parity(model: Path, tmp_path: Path, capfd: pytes
         ("cyclegan/map2aerial", "x.onnx --opset 9", "18<=x<=25"),
     ],
 )
-def test_bad_requests(
-    name: str, out: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_requests(name: str, out: str, said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path, *options = out.split(" ")
     code, printed, remarks = command(capfd, name.format(tmp_path), tmp_path / path, *options)
     assert (code, printed) == (2, "")

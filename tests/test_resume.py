@@ -27,6 +27,7 @@ from i2i.trainer import Trainer
 context = multiprocessing.get_context("forkserver")  # each child forks from a server that never computed anything
 context.set_forkserver_preload(["runs"])
 
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures")
@@ -92,9 +93,7 @@ def test_killed_at_random_moments_it_ends_bitwise_the_same(
 
 
 @pytest.mark.parametrize("name", ["players.safetensors", "state.json", "manifest.json"])
-def test_a_torn_checkpoint_falls_back_to_the_one_before_and_says_so(
-    name: str, pictures: Path, tmp_path: Path
-) -> None:
+def test_a_torn_checkpoint_falls_back_to_the_one_before_and_says_so(name: str, pictures: Path, tmp_path: Path) -> None:
     make_trainer(pictures, tmp_path / "whole").run(quiet=True)
     make_trainer(pictures, tmp_path / "torn").run(stop_at=12, quiet=True)
     last = States(tmp_path / "torn" / "state").saved()[-1]

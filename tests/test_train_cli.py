@@ -215,9 +215,7 @@ def test_fields_that_do_not_fit_the_game_are_named(monkeypatch: pytest.MonkeyPat
     data = RECIPE.splitlines()[7]
     Path("tiny.yaml").write_text(RECIPE.replace(data, "data: {of: single_part:Single}"))
     said = refused()
-    assert said == (
-        "CycleGAN plays with ('a', 'b'), but Single yields ('image',); name another data set under `data`"
-    )
+    assert said == ("CycleGAN plays with ('a', 'b'), but Single yields ('image',); name another data set under `data`")
 
 
 @pytest.mark.parametrize("batch", [3, 1])

@@ -90,9 +90,7 @@ def test_with_srgans_discriminator_it_is_sound() -> None:
 def test_real_esrgans_game_is_sound(lane: int) -> None:
     degrade = SecondOrder()
     random = {"generator/adversarial", "generator/pixel", "discriminator/fake"}  # what is drawn differs each time
-    assert_sound(
-        lambda: tiny(pixels=0, relativistic=False, degrade=degrade), Photographs(), lane=lane, sees_all=random
-    )
+    assert_sound(lambda: tiny(pixels=0, relativistic=False, degrade=degrade), Photographs(), lane=lane, sees_all=random)
 
 
 def test_parameter_counts_are_those_of_the_published_networks() -> None:

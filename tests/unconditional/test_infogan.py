@@ -173,8 +173,11 @@ def test_the_recogniser_file_reads_codes_as_the_game_does(tmp_path: Path) -> Non
     with seeded(1):
         game = tiny_infogan(average=None)
     settings = Training(images=8, batch=4, threads=1)
-    Trainer(game, Gray(), settings, tmp_path, device="cpu", say=lambda sentence: None).run(quiet=True)
+    Trainer(game, Gray(), settings, tmp_path, a="noise", b="digits", device="cpu", say=lambda sentence: None).run(
+        quiet=True
+    )
     recogniser: Any = load_generator(tmp_path / "generators" / "recogniser.safetensors")
+    assert recogniser.card.a == "digits" and recogniser.card.b.startswith("code 0, code 1, ")
     assert (recogniser.card.kind, recogniser.card.size, len(recogniser.card.classes)) == ("classifier", 16, 10)
     shown = torch.rand(3, 1, 16, 16)
     codes = game.on_x.eval()(shown).codes

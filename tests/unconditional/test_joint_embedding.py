@@ -54,10 +54,7 @@ def test_hinges_are_equation_4_with_the_batchs_samples_for_its_classes() -> None
     torch.manual_seed(0)
     scores, y = torch.randn(4, 4), torch.tensor([0, 1, 2, 1])
     by_hand = sum(
-        max(0.0, float(1 + scores[n, other] - scores[n, n]))
-        for n in range(4)
-        for other in range(4)
-        if y[n] != y[other]
+        max(0.0, float(1 + scores[n, other] - scores[n, n])) for n in range(4) for other in range(4) if y[n] != y[other]
     )
     assert hinges(scores, y) == pytest.approx(by_hand / 16, rel=1e-6)
     assert hinges(100 * torch.eye(4), y) == 0
