@@ -72,6 +72,26 @@ def test_the_other_text_is_another_pictures_and_of_another_class_where_there_are
     assert all((shown(s.x) < 3) != (int(said(s.other)[-1]) < 3) for s in map(sorted_.__getitem__, range(60)))
 
 
+def test_a_near_text_differs_in_one_thing_where_there_is_one_like_that(folder: Path) -> None:
+    """p0 to p5 are red, red, red, blue, blue, green, and small, large, large, small, large, small."""
+    colours, sizes = (
+        ["red", "red", "red", "blue", "blue", "green"],
+        ["small", "large", "large", "small", "large", "small"],
+    )
+    rows = [f"p{n}.png\t{colour}\t{size}" for n, (colour, size) in enumerate(zip(colours, sizes, strict=True))]
+    (folder / "labels.tsv").write_text("\n".join(["file\tcolour\tsize", *rows]) + "\n")
+    data = Captioned(str(folder), size=8, length=30, near=["colour", "size"])
+    drawn = {(shown(s.x), int(said(s.other)[-1])) for s in map(data.__getitem__, range(600))}
+    differ = {
+        (a, b) for a, b in itertools.permutations(range(6), 2) if (colours[a] == colours[b]) != (sizes[a] == sizes[b])
+    }
+    assert {pair for pair in drawn if pair[0] != 5} == {pair for pair in differ if pair[0] != 5}
+    assert differ < drawn  # no green one is large: then any other's
+    assert Captioned(str(folder), size=8, length=30, near=["colour", "size"])[17].other.equal(data[17].other)
+    with pytest.raises(UserError, match="data.near wants a table .* has no column 'tilt'"):
+        Captioned(str(folder), near=["tilt"])
+
+
 def test_a_class_can_come_beside_the_text(folder: Path) -> None:
     data = Captioned(str(folder), size=8, length=30, labels="shade", beside="class")
     assert data.fields._fields == ("x", "text", "y")

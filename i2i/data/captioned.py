@@ -13,7 +13,7 @@ from torch import Tensor
 
 from i2i.data.datasets import locate
 from i2i.data.folders import find
-from i2i.data.labelled import Pictures
+from i2i.data.labelled import Pictures, column
 from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
 
@@ -70,6 +70,9 @@ class Captioned:
         length: of the codes; longer captions are cut (Reed et al. 2016: 201).
         beside: what comes beside picture and text: "other": a text of another picture, of another class where `labels`
             names classes; "class": the picture's class.
+        near: columns of the folder's labels.tsv (see `Pictures`): in one of them, drawn anew for each sample, the other
+            picture differs, and in the rest it agrees, where there is one like that. Texts that differ in all are told
+            from the true one by the easiest of it alone.
         labels, size, crop, flip, channels, keep_in_memory: see `Pictures`.
         seed: of order, flips and captions; >= 0.
 
@@ -84,6 +87,7 @@ class Captioned:
         captions: str | None = None,
         length: int = 201,
         beside: Literal["other", "class"] = "other",
+        near: Sequence[str] = (),
         labels: str = "none",
         size: int = 64,
         crop: int | None = None,
@@ -105,6 +109,7 @@ class Captioned:
         if beside == "other" and len(set(self.pictures.numbers) if self.classes else self.pictures.files) < 2:
             raise UserError(f"{root} holds one picture or class, and none beside it to take another text from")
         home = find(root)
+        self.near = near_ones(home, self.pictures.files, near)
         texts = home if captions is None else find(captions)
         stems = [(texts / file.relative_to(home)).with_suffix("") for file in self.pictures.files]
         self.lines: Sequence[Sequence[str]] = ()
@@ -125,9 +130,17 @@ class Captioned:
         return Captions(x, text, self.text(epoch, self.stranger(epoch, index), OTHER))
 
     def stranger(self, epoch: int, index: int) -> int:
-        """Another picture, of another class where there are classes."""
+        """Another picture, a near one where there are such, else of another class where there are classes."""
         numbers, count = self.pictures.numbers, len(self)
-        place = (index + 1 + mix(self.seed, Purpose.SAMPLE, epoch, index, OTHER) % (count - 1)) % count
+        drawn = mix(self.seed, Purpose.SAMPLE, epoch, index, OTHER)
+        if self.near:
+            said, alike = self.near[drawn % len(self.near)]
+            group, start = alike[index], drawn // len(self.near)
+            for step in range(len(group)):
+                place = group[(start + step) % len(group)]
+                if said[place] != said[index]:
+                    return place
+        place = (index + 1 + drawn % (count - 1)) % count
         while place == index or (self.classes and numbers[place] == numbers[index]):
             place = (place + 1) % count
         return place
@@ -144,6 +157,30 @@ class Captioned:
     def fill(self) -> None:
         """Read everything that is to be kept in memory."""
         self.pictures.fill()
+
+
+def near_ones(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> list[tuple[list[str], list[list[int]]]]:
+    """For each column of a folder's labels.tsv what it says of every picture, and which pictures agree with it in all
+    other columns. Raises UserError for what the table does not say."""
+    table = folder / "labels.tsv"
+    names = [file.relative_to(folder).as_posix() for file in files]
+    told = []
+    for name in columns:
+        try:
+            said = column(table, name)
+        except UserError as error:
+            raise UserError(f"data.near wants a table of what pictures show: {error}") from None
+        if unknown := next((file for file in names if file not in said), None):
+            raise UserError(f"{folder / unknown} has no row in {table}; add one, or take the picture out")
+        told.append([said[file] for file in names])
+    found = []
+    for place, said_here in enumerate(told):
+        rest = list(zip(*(told[:place] + told[place + 1 :]), strict=True)) or [()] * len(files)
+        groups: dict[tuple[str, ...], list[int]] = {}
+        for index, key in enumerate(rest):
+            groups.setdefault(key, []).append(index)
+        found.append((said_here, [groups[key] for key in rest]))
+    return found
 
 
 def lines_of(path: Path) -> list[str]:

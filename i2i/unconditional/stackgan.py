@@ -25,7 +25,7 @@ compress phi by a linear layer of their own.
 Deviations:
     the discriminator judges the pictures of the same step, after the generator has moved;
     the mismatched text is that of any other picture (of another class where the data knows classes), drawn with the
-    sample, not of the neighbour in the batch: no lane depends on another's;
+    sample, not of the neighbour in the batch: no lane depends on another's; the recipe for digits takes near ones;
     norms have one scale for a map of 4x4, not one for each of its numbers; the networks take pictures of other sizes.
 """
 
