@@ -83,14 +83,17 @@ class Augmentation(nn.Module):
         text: numbers of an embedding.
         size: of the condition.
         slope: of the rectifier behind the linear layer where it is negative; 1 has none.
+        gain: what an embedding is multiplied by first. The scale of a joint embedding means nothing, but the first
+            weights expect numbers with a spread of about 1.
     """
 
-    def __init__(self, text: int, size: int, slope: float) -> None:
+    def __init__(self, text: int, size: int, slope: float, gain: float) -> None:
         super().__init__()
+        self.gain = gain
         self.linear, self.rectifier = nn.Linear(text, 2 * size), nn.LeakyReLU(slope)
 
     def forward(self, text: Tensor) -> Normal:
-        return Normal(*self.rectifier(self.linear(text)).chunk(2, 1))
+        return Normal(*self.rectifier(self.linear(self.gain * text)).chunk(2, 1))
 
 
 def convolution(inputs: int, outputs: int) -> list[nn.Module]:
@@ -117,18 +120,18 @@ class StageOne(nn.Module):
         condition: numbers of the condition (paper: 128).
         noise: numbers of z.
         width: filters of the first maps, of 4x4; each doubling of the maps halves them.
-        slope: see `Augmentation`.
+        slope, gain: see `Augmentation`.
     """
 
     def __init__(
         self, size: int = 64, *, text: int = 1024, condition: int = 128, noise: int = 100, width: int = 1024,
-        slope: float = 0.0,
+        slope: float = 0.0, gain: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         steps = len(widths(size, 1, SMALLEST))
         self.size, self.text = size, text
         self.parts = (Part("augmentation", condition), Part("z", noise))
-        self.augmentation = Augmentation(text, condition, slope)
+        self.augmentation = Augmentation(text, condition, slope, gain)
         filters = [max(1, width >> step) for step in range(steps + 1)]
         self.layers = nn.Sequential(
             project(condition + noise, width, SMALLEST),
@@ -149,20 +152,20 @@ class StageTwo(nn.Module):
     Args:
         size: height and width of what it draws.
         small: of what stage I has drawn.
-        text, condition, slope: see `StageOne`.
+        text, condition, slope, gain: see `StageOne`.
         width: filters at the small picture's size; at a quarter of it there are four times as many.
         blocks: residual blocks (paper: 4 for 256 pixels, 2 for 128).
     """
 
     def __init__(
         self, size: int = 256, *, small: int = 64, text: int = 1024, condition: int = 128, width: int = 128,
-        blocks: int = 4, slope: float = 0.0,
+        blocks: int = 4, slope: float = 0.0, gain: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
         steps, most = len(widths(size, 1, small >> HALVINGS)), width << HALVINGS
         self.size, self.small, self.text = size, small, text
         self.parts = (Part("augmentation_two", condition),)
-        self.augmentation = Augmentation(text, condition, slope)
+        self.augmentation = Augmentation(text, condition, slope, gain)
         self.read = nn.Sequential(nn.Conv2d(3, width, 3, 1, 1, bias=False), nn.ReLU())
         for given in (width, 2 * width):
             self.read += nn.Sequential(
@@ -239,13 +242,15 @@ class TextDiscriminator(nn.Module):
         compressed: what they are compressed to.
         width: filters of the first convolution; they double as the maps halve.
         alone: whether it also scores pictures without texts.
+        gain: see `Augmentation`.
     """
 
     def __init__(
-        self, size: int = 64, *, text: int = 1024, compressed: int = 128, width: int = 64, alone: bool = False
-    ) -> None:
+        self, size: int = 64, *, text: int = 1024, compressed: int = 128, width: int = 64, alone: bool = False,
+        gain: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.size, self.text, self.scores_alone = size, text, alone
+        self.size, self.text, self.scores_alone, self.gain = size, text, alone, gain
         filters = widths(size, width, SMALLEST)[::-1]
         layers = [down(3, width, 4, norm=None)]
         layers += [down(given, made, 4, norm=StoredBatchNorm) for given, made in pairwise(filters)]
@@ -267,7 +272,7 @@ class TextDiscriminator(nn.Module):
 
     def matching(self, features: Tensor, text: Tensor) -> Tensor:
         """How true a picture looks that this text is said of: `features` and [N,text] => [N,1] raw scores."""
-        return self.last(self.join(beside(features, self.compress(text)))).flatten(1)
+        return self.last(self.join(beside(features, self.compress(self.gain * text)))).flatten(1)
 
     def alone(self, features: Tensor) -> list[Tensor]:
         """How true a picture looks whatever it shows: a list of raw scores [N,1], or an empty one."""
