@@ -276,7 +276,8 @@ def test_an_interrupt_saves_says_so_and_the_same_command_continues() -> None:
 
 @pytest.mark.dist
 def test_two_processes_are_two() -> None:
-    process = started("-q", "--processes", "2", "training.batch=2", "training.lane=1")
+    device = "cpu" if torch.accelerator.is_available() else "auto"  # as a user writes it, who has no other
+    process = started("-q", "--processes", "2", "--device", device, "training.batch=2", "training.lane=1")
     out, said = process.communicate(timeout=180)
     assert process.returncode == 0, said
     assert "8 of 8 images" in out

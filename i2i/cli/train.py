@@ -92,11 +92,12 @@ def train(
 
 def start(processes: int, device: str) -> int:
     """This very command under torch.distributed.run, which starts the ranks; returns its exit code."""
+    import torch
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as launch
 
-    if device == "cpu":
+    if device == "cpu" or not torch.accelerator.is_available():  # accelerate starts no group on a CPU unless told
         os.environ["ACCELERATE_USE_CPU"] = "true"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the ranks say themselves what is wrong
