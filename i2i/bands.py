@@ -216,9 +216,7 @@ class Plan:
 class Passes:
     """The state of one run: what is kept, and what the norms have measured."""
 
-    def __init__(
-        self, plan: Plan, shapes: dict[Node, tuple[int, ...]], read: Read, most: int | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, shapes: dict[Node, tuple[int, ...]], read: Read, most: int | None = None) -> None:
         self.plan, self.shapes, self.read, self.most = plan, shapes, read, most
         self.kept: dict[Node, Kept] = {}
         self.found: dict[Node, Statistics] = {}

@@ -284,4 +284,3 @@ def translated(engine: Engine, group: list[Work], settings: Settings) -> Iterato
             yield work, None
         else:
             yield work, resized(result, wanted_size(work.picture, engine, settings))
-

@@ -176,9 +176,7 @@ class Header:
     bytes: int
 
 
-def save_generator(
-    path: Path, network: nn.Module, spec: Spec, card: Card, *, dtype: torch.dtype | None = None
-) -> None:
+def save_generator(path: Path, network: nn.Module, spec: Spec, card: Card, *, dtype: torch.dtype | None = None) -> None:
     """Write a network, how to build it and its card as one safetensors file, atomically.
 
     `dtype` stores floating tensors in another precision (float16 halves the file); None keeps them.

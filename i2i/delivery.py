@@ -345,9 +345,7 @@ def moving(
     return Delivered(outcome, thumb, as_row(job, before, target, result) if settings.gallery and target else None)
 
 
-def framewise(
-    engine: Engine, job: Job, frames: Frames | Video, settings: Settings
-) -> Iterator[tuple[Picture, Frame]]:
+def framewise(engine: Engine, job: Job, frames: Frames | Video, settings: Settings) -> Iterator[tuple[Picture, Frame]]:
     """Each frame's picture, and the frame as it becomes. Raises UserError (code 1) for the first that fails."""
     left, done = iter(frames), 0
     free = granted(settings)

@@ -151,7 +151,7 @@ class Draft:
         return self.survey.sides[0].channels, self.survey.sides[-1].channels
 
     def estimate(self) -> str:
-        """"0.52 s an image, so 22,000 images take about 3 h 10 min", or that nothing was measured."""
+        """ "0.52 s an image, so 22,000 images take about 3 h 10 min", or that nothing was measured."""
         if self.pace is None:
             return "its speed was not measured"
         beside = " beside other programs" if self.machine.busy else ""
@@ -677,7 +677,7 @@ def seconds(number: float) -> str:
 
 
 def duration(number: float) -> str:
-    """"40 s", "25 min", "3 h 20 min"."""
+    """ "40 s", "25 min", "3 h 20 min"."""
     if number < 100:
         return f"{max(1, round(number))} s"
     if number < 3570:

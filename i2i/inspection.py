@@ -241,9 +241,7 @@ def traced(network: nn.Module, x: Tensor) -> Followed:
 # --- the receptive field ----------------------------------------------------------------------------------------------
 
 
-def sight(
-    network: nn.Module, card: Card, shape: Sequence[int], flops: int
-) -> tuple[Field | None, dict[str, int]]:
+def sight(network: nn.Module, card: Card, shape: Sequence[int], flops: int) -> tuple[Field | None, dict[str, int]]:
     """The field of the output, and of each layer by its name: by arithmetic where every operation is known, else
     measured, if a network of so many FLOPs for that shape is small enough for that."""
     plan = Plan.of(network)
@@ -529,8 +527,7 @@ def known(data: str, card: Card, samples: int, tests: int, seed: int) -> tuple[L
     size, channels, said = card.size, card.channels[0], ""
     if any(folder.glob("train-images-idx3-ubyte*")):
         sets: list[Any] = [
-            Digits(str(folder), split=split, labels=True, size=max(size, 28), seed=seed)
-            for split in get_args(Split)
+            Digits(str(folder), split=split, labels=True, size=max(size, 28), seed=seed) for split in get_args(Split)
         ]
         said = f" resized to {size}x{size}" if size < 28 else ""
     else:

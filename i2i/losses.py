@@ -94,9 +94,7 @@ def slopes(critic: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return gradient.flatten(1).norm(2, 1)
 
 
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, target: float = 1.0
-) -> Tensor:
+def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, *, target: float = 1.0) -> Tensor:
     """(|slope| - 1)^2 on straight lines between true and drawn pictures (Gulrajani et al. 2017, Eq. 3), the mean over
     the lane; each line's point is drawn for its own picture.
 

@@ -35,9 +35,7 @@ class Clock:
     stage_images: int = 0
 
     def advance(self, batch: int) -> Clock:
-        return replace(
-            self, images=self.images + batch, steps=self.steps + 1, stage_images=self.stage_images + batch
-        )
+        return replace(self, images=self.images + batch, steps=self.steps + 1, stage_images=self.stage_images + batch)
 
 
 class Purpose(IntEnum):

@@ -24,17 +24,40 @@ __all__ = ["inspect"]
 
 @click.command()
 @click.argument("model", shell_complete=complete_models)
-@click.option("--size", type=click.IntRange(min=1), metavar="N",
-              help="Side of the picture that operations are counted for [default: the model's own, or 256].")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Write filters.png and, of each layer, what it makes of an input.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Side of the picture that operations are counted for [default: the model's own, or 256].",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write filters.png and, of each layer, what it makes of an input.",
+)
 @click.option("--input", "given", metavar="IMAGE", help="What the features are shown of [default: one that ships].")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Of a latent vector whose features are shown; of the pictures that --probe takes.")
-@click.option("--probe", "data", metavar="DATA",
-              help="Tell the classes of DATA by a discriminator's features, linearly (extra 'inspect').")
-@click.option("--samples", type=click.IntRange(min=100), default=5000, show_default=True,
-              help="Pictures that --probe learns from; it is tested on up to 10,000.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of a latent vector whose features are shown; of the pictures that --probe takes.",
+)
+@click.option(
+    "--probe",
+    "data",
+    metavar="DATA",
+    help="Tell the classes of DATA by a discriminator's features, linearly (extra 'inspect').",
+)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=100),
+    default=5000,
+    show_default=True,
+    help="Pictures that --probe learns from; it is tested on up to 10,000.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace pictures that are there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output instead of the tables.")
 def inspect(

@@ -28,7 +28,7 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def seconds(context: click.Context, option: click.Parameter, text: str | None) -> float | None:
-    """"90", "30m" or "1.5h" in seconds."""
+    """ "90", "30m" or "1.5h" in seconds."""
     if text is None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text)

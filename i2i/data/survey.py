@@ -80,13 +80,13 @@ class Side:
         return 1 if all(head.channels < 3 for head in self.heads.values()) else 3
 
     def sizes(self) -> str:
-        """"600x600", or "64x48 to 1200x966, most often 300x200"."""
+        """ "600x600", or "64x48 to 1200x966, most often 300x200"."""
         found = sorted(((head.width, head.height) for head in self.heads.values()), key=lambda size: size[0] * size[1])
         few = [f"{width}x{height}" for width, height in (found[0], found[len(found) // 2], found[-1])]
         return few[0] if len(set(found)) == 1 else f"{few[0]} to {few[2]}, the median {few[1]}"
 
     def kinds(self) -> str:
-        """"colour", "gray", "colour (12 gray, 3 with alpha, 1 of 16 bits)"."""
+        """ "colour", "gray", "colour (12 gray, 3 with alpha, 1 of 16 bits)"."""
         heads = self.heads.values()
         grays = sum(head.channels < 3 for head in heads)
         main = "gray" if grays == len(heads) else "colour"

@@ -44,9 +44,7 @@ def chart(name: str, points: Points, span: tuple[int, int], stages: Sequence[int
         f'<text x="{x(tick)}" y="{HEIGHT - 6}" text-anchor="middle">{short(tick)}</text>'
         for tick in ticks(first, last, 5)
     )
-    marks = "".join(
-        f'<line class="stage-mark" x1="{x(at)}" x2="{x(at)}" y1="{TOP}" y2="{bottom}"/>' for at in stages
-    )
+    marks = "".join(f'<line class="stage-mark" x1="{x(at)}" x2="{x(at)}" y1="{TOP}" y2="{bottom}"/>' for at in stages)
     lines = "".join(
         f'<line class="{kind}" x1="0" x2="0" y1="{TOP}" y2="{bottom}" visibility="hidden"/>'
         for kind in ("moment", "cursor")

@@ -262,9 +262,7 @@ def frame_html(row: Row, numbers: Sequence[int], cells: Sequence[str], columns: 
         if isinstance(cell := row.cells[n], str)
     ]
     there = [cell for cell in cells if cell]
-    tags = "".join(
-        f'<span class="tag {side}">{text(columns[n])}</span>' for side, n in zip(("left", "right"), numbers)
-    )
+    tags = "".join(f'<span class="tag {side}">{text(columns[n])}</span>' for side, n in zip(("left", "right"), numbers))
     label = text(f"{row.name}: {columns[numbers[0]]}" + (f" | {columns[numbers[-1]]}" if len(numbers) > 1 else ""))
     kind = "frame" + (" clear" if any(isinstance(c, Thumbnail) and c.transparent for c in row.cells) else "")
     if len(there) > 1:

@@ -91,7 +91,7 @@ def split_of(data: Sequence[str], card: Card, direction: Direction | None, size:
     swapped = (direction or ("b2a" if card.origin.prepared.endswith("B") else "a2b")) == "b2a"
     usual = next((names for names in COUPLES if all((root / one).is_dir() for one in names)), None)
     if usual:
-        a, b = (root / one for one in usual[::-1 if swapped else 1])
+        a, b = (root / one for one in usual[:: -1 if swapped else 1])
         return couples(a, b, name, size)
     files = scan(root)
     width, height = (lambda head: (head.width, head.height))(images.read_head(files[0]))

@@ -232,8 +232,7 @@ def figure(metric: PairMetric, values: Sequence[float], small: Sequence[str]) ->
     if small:
         left = "it is" if len(small) == 1 else f"{len(small)} pairs are"
         notes.append(
-            f"{metric.name} needs {metric.least} pixels in height and width: {left} left out "
-            f"({few(list(small))})"
+            f"{metric.name} needs {metric.least} pixels in height and width: {left} left out ({few(list(small))})"
         )
     pooled = metric.pool(values) if values else math.nan
     if math.isinf(pooled):
