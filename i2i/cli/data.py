@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from i2i.cli import datasets
+from i2i.cli import datasets, folders
 from i2i.errors import UserError
 
 __all__ = ["data"]
@@ -21,7 +21,10 @@ def data() -> None:
     """Fetch, look at, check, split and pack data sets."""
 
 
-for command in (datasets.list_sets, datasets.show, datasets.get):
+for command in (
+    datasets.list_sets, datasets.show, datasets.get,
+    folders.check, folders.pair, folders.split, folders.pack, folders.stats,
+):  # fmt: skip
     data.add_command(command)
 
 
