@@ -65,7 +65,7 @@ def check(path: str, as_json: bool, most: int) -> None:
 @click.argument("b", shell_complete=complete)
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--align", type=click.Choice(["auto", "resize", "views", "none"]), default="auto", show_default=True,
-              help="How B is fitted to A: reduced to one size, moved where it is another view, or not at all.")  # fmt: skip
+              help="How B is fitted to A: reduced to one size, moved where it is another view, or not.")  # fmt: skip
 @click.option("--layout", type=click.Choice(["side-by-side", "folders"]), default="side-by-side", show_default=True,
               help="Both in one file, A left; or OUT/A and OUT/B.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it is there.")

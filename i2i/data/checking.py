@@ -254,6 +254,9 @@ def kind_of(
     sides = []
     for (split, name), found in files.items():
         heads = {seen.path: seen.head for seen in found if seen.head}
+        usual = Counter(head[:2] for head in heads.values()).most_common(1)
+        if usual and usual[0][1] >= 0.8 * len(heads):  # the few of other sizes are what is wrong, not what it is
+            heads = {path: head for path, head in heads.items() if head[:2] == usual[0][0]}
         if split == first and heads:
             sides.append(Side(name, folders[split, name], heads, len(heads)))
     if not sides:

@@ -26,9 +26,9 @@ FLAT = 1.0  # gray levels of contrast below which a picture has no layout to spe
 NEAR = 0.9  # correlation of prints from which pictures are looked at
 DETAIL = 128  # pixels of what is looked at
 SAME = 0.9  # correlation of details from which pictures are one
-SMALL = 96  # pixels; smaller ones are compared as they lie: too little is in them to tell a crop from another picture
+SMALL = 64  # pixels; smaller ones are compared as they lie: too little is in them to tell a crop from another picture
 EXACT = 0.95  # what they must reach
-TINT = 12.0  # levels by which the colours of one picture may differ on average, unless one is gray
+TINT = 30.0  # levels by which the colours of one picture may differ where it has any, unless one is gray
 ODD = np.tile(np.where(np.arange(LOW) % 2, -1, 1), LOW).astype(np.float32)  # what mirroring does to the coefficients
 
 
@@ -81,8 +81,11 @@ def tinted_alike(mine: Pixels, theirs: Pixels) -> bool:
         small = cv2.resize(np.ascontiguousarray(levels), (8, 8), interpolation=cv2.INTER_AREA)
         chroma.append(cv2.cvtColor(small, cv2.COLOR_RGB2YCrCb)[..., 1:].astype(np.float32))
     one, other = chroma
-    plain = min(float(np.abs(plane - 128).mean()) for plane in chroma) < 2
-    return plain or float(np.abs(one - other).mean()) < TINT
+    strength = [np.abs(plane - 128).max(-1) for plane in chroma]
+    coloured = np.maximum(*strength) > 8
+    if not coloured.any() or min(float(plane.mean()) for plane in strength) < 2:
+        return True
+    return float(np.abs(one - other)[coloured].mean()) < TINT
 
 
 def agreement(mine: Pixels, theirs: Pixels) -> float:

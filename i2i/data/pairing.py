@@ -168,7 +168,7 @@ def homography(a: Pixels, b: Pixels) -> tuple[NDArray[np.float64], float]:
 
     Raises UserError where the two views do not come together.
     """
-    (one, scale), (other, other_scale) = small(a), small(b)
+    (one, reduced), (other, other_reduced) = small(a), small(b)
     starts = [move for move in (by_features(one, other), by_size(one, other)) if move is not None]
     best, correlation = starts[0], -1.0
     for start in starts:
@@ -179,23 +179,16 @@ def homography(a: Pixels, b: Pixels) -> tuple[NDArray[np.float64], float]:
             break
     if correlation < CLEAR:
         raise UserError("the two views do not come together: nothing is seen that both show", code=1)
-    # from the small pictures to the large ones; a pixel's place is its middle
-    down, up = centred(scale), np.linalg.inv(centred(other_scale))
-    return up @ best @ down, correlation
+    return np.linalg.inv(other_reduced) @ best @ reduced, correlation
 
 
-def small(pixels: Pixels) -> tuple[NDArray[np.uint8], float]:
-    """[h,w] gray of at most SIDE pixels, and its scale."""
+def small(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """[h,w] gray of at most SIDE pixels, and [3,3] from the picture's places to its."""
     plane = cv2.cvtColor(rgb(pixels), cv2.COLOR_RGB2GRAY)
     scale = min(1.0, SIDE / max(plane.shape))
     size = round(plane.shape[1] * scale), round(plane.shape[0] * scale)
-    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8), scale
-
-
-def centred(scale: float) -> NDArray[np.float64]:
-    """[3,3] that scales places whose pixels' middles are at whole numbers."""
-    shift = (scale - 1) / 2
-    return np.array([[scale, 0, shift], [0, scale, shift], [0, 0, 1]])
+    reduced = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return reduced, by_size(plane, reduced)
 
 
 def by_features(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64] | None:
@@ -216,7 +209,7 @@ def by_features(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.
 
 
 def by_size(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """The one picture stretched over the other."""
+    """The one picture stretched over the other. The middles of pixels are at whole numbers."""
     across, down = other.shape[1] / one.shape[1], other.shape[0] / one.shape[0]
     return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
@@ -258,7 +251,7 @@ def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8], move: NDArray[np
 
 
 def shared(move: NDArray[np.float64], size: tuple[int, int], other: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(top, left, bottom, right) of a rectangle in A that B covers: what is farthest out is cut until all is covered."""
+    """(top, left, bottom, right) of a rectangle in A that B covers: the edge least covered goes until all is."""
     width, height = size
     step = max(1, min(width, height) // 200)
     rows, columns = np.arange(0, height, step), np.arange(0, width, step)
