@@ -34,9 +34,9 @@ ODD = np.tile(np.where(np.arange(LOW) % 2, -1, 1), LOW).astype(np.float32)  # wh
 
 def gray(pixels: Pixels, side: int) -> NDArray[np.float32]:
     """[H,W] or [H,W,C], uint8 or uint16 => [side,side] of 0 to 255."""
-    plane = pixels if pixels.ndim == 2 else pixels[..., 0] if pixels.shape[2] < 3 else None
-    if plane is None:
-        plane = cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY)
+    plane: Pixels = pixels if pixels.ndim == 2 else pixels[..., 0]
+    if pixels.ndim == 3 and pixels.shape[2] >= 3:
+        plane = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :3]), cv2.COLOR_RGB2GRAY))
     if plane.dtype == np.uint16:
         plane = (plane >> 8).astype(np.uint8)
     return cv2.resize(plane, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -99,13 +99,17 @@ def agreement(mine: Pixels, theirs: Pixels) -> float:
     if found >= SAME or least < SMALL:
         return found
     move = np.eye(2, 3, dtype=np.float32)
+    whole = np.full(one.shape, 255, np.uint8)
     until = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-4)
     try:  # a crop, or a frame cut away
-        _, move = cv2.findTransformECC(one, other, move, cv2.MOTION_AFFINE, until, None, 5)
+        _, found_move = cv2.findTransformECC(one, other, move, cv2.MOTION_AFFINE, until, whole, 5)
     except cv2.error:  # they do not come together
         return found
+    move = np.asarray(found_move, np.float32)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    moved = cv2.warpAffine(other, move, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    moved = np.asarray(
+        cv2.warpAffine(other, move, (side, side), flags=flags, borderMode=cv2.BORDER_REFLECT), np.float32
+    )
     there = cv2.warpAffine(np.ones_like(other), move, (side, side), flags=flags) > 0.99
     return found if there.mean() < 0.5 else max(found, correlation(one, moved, there))
 

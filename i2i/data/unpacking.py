@@ -179,7 +179,7 @@ def _of_tar(archive: Path) -> Iterator[Entry]:
                 raise refused(archive, f"'{member.name}' in it is no file")
             else:
                 yield Entry(member.name, lambda member=member: file.extractfile(member), "", member.size)  # type: ignore[misc]
-            file.members = []  # tarfile keeps them all otherwise
+            file.members = []  # type: ignore[attr-defined]  # tarfile keeps them all otherwise
         if not ended:
             raise refused(archive, "it is cut off or damaged: its end is missing", "fetch it again")
 
