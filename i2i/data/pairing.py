@@ -184,7 +184,7 @@ def homography(a: Pixels, b: Pixels) -> tuple[NDArray[np.float64], float]:
 
 def small(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """[h,w] gray of at most SIDE pixels, and [3,3] from the picture's places to its."""
-    plane = cv2.cvtColor(rgb(pixels), cv2.COLOR_RGB2GRAY)
+    plane = np.asarray(cv2.cvtColor(rgb(pixels), cv2.COLOR_RGB2GRAY), np.uint8)
     scale = min(1.0, SIDE / max(plane.shape))
     size = round(plane.shape[1] * scale), round(plane.shape[0] * scale)
     reduced = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -193,7 +193,7 @@ def small(pixels: Pixels) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
 
 def by_features(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64] | None:
     """The homography that most ORB features agree on; None where too few do."""
-    orb = cv2.ORB_create(FEATURES, fastThreshold=7)
+    orb = cv2.ORB.create(FEATURES, fastThreshold=7)
     (points, said), (other_points, other_said) = (orb.detectAndCompute(plane, None) for plane in (one, other))
     if said is None or other_said is None or min(len(points), len(other_points)) < INLIERS:
         return None
@@ -217,8 +217,9 @@ def by_size(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.floa
 def refined(one: NDArray[np.uint8], other: NDArray[np.uint8], start: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """The homography near `start` with the largest enhanced correlation; None where that leads nowhere."""
     until = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-6)
+    whole, begin = np.full(other.shape, 255, np.uint8), start.astype(np.float32)
     try:
-        _, move = cv2.findTransformECC(one, other, start.astype(np.float32), cv2.MOTION_HOMOGRAPHY, until, None, 5)
+        _, move = cv2.findTransformECC(one, other, begin, cv2.MOTION_HOMOGRAPHY, until, whole, 5)
     except cv2.error:
         return None
     return np.asarray(move, np.float64)
@@ -258,7 +259,7 @@ def shared(move: NDArray[np.float64], size: tuple[int, int], other: tuple[int, i
     grid = np.stack(np.meshgrid(columns, rows), -1).astype(np.float64)
     seen = cv2.perspectiveTransform(grid.reshape(1, -1, 2), move).reshape(grid.shape)
     low, high = EDGE, np.array(other) - 1 - EDGE
-    covered = ((seen >= low) & (seen <= high)).all(-1)
+    covered = np.asarray(((seen >= low) & (seen <= high)).all(-1))
     top, left, bottom, right = 0, 0, len(rows), len(columns)
     while top < bottom and left < right and not (here := covered[top:bottom, left:right]).all():
         edges = {"top": here[0], "bottom": here[-1], "left": here[:, 0], "right": here[:, -1]}
