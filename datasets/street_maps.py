@@ -1,17 +1,20 @@
-"""Draws six street maps: places that do not exist, in the style, colours and scale of the pix2pix *maps* data set.
+"""Draws street maps: places that do not exist, in the style, colours and scale of the pix2pix *maps* data set; and the
+same places as if seen from the air, so that there are pairs to train on.
 
-    python datasets/street_maps.py [OUT] [--side 512]
+    python datasets/street_maps.py [OUT] [--side 512]                                  # the six maps that ship
+    python datasets/street_maps.py OUT --pairs 400 --val 40 --side 64 [--seed 0]       # aerials beside maps
 
-They are what `i2i translate` shows when no other input is named, and nobody's map data. A unit is a pixel of the
+The six are what `i2i translate` shows when no other input is named, and nobody's map data. A unit is a pixel of the
 original 600 x 600 tiles; networks are trained on tiles reduced to 280 pixels or so, and at 512 pixels these maps have
 that scale. Everything is drawn four times larger and reduced, from a seed per map: the same pixels on every machine,
-but for rounding. The files hold 64 colours each, which halves their size.
+but for rounding. The files hold 64 colours each, which halves their size. Pairs are tiles of larger scenes at that
+scale, 64 pairs of 64 pixels in a second; training and validation never share a scene.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -282,51 +285,166 @@ def put(scene: Scene, taken: Mask, shape: Points, *, gap: int) -> None:
 # --- painting --------------------------------------------------------------------------------------------------------
 
 
-def paint(scene: Scene, side: int) -> NDArray[np.uint8]:
-    """The scene as [side, side, 3] RGB."""
-    large = side * OVERSIZE
-    scale = large / scene.side
-    canvas = np.empty((large, large, 3), np.uint8)
-    canvas[:] = GROUND
+class Canvas:
+    """What a scene is drawn on, in units of the scene: [large, large, 3], four times as large as it is shown."""
 
-    def fixed(points: Points) -> NDArray[np.int32]:
-        return np.asarray(np.round(points * scale * 16), np.int32)
+    def __init__(self, scene: Scene, side: int, ground: tuple[int, ...] | NDArray[np.uint8]) -> None:
+        self.scene, self.side, self.large = scene, side, side * OVERSIZE
+        self.scale = self.large / scene.side
+        self.pixels = np.empty((self.large, self.large, 3), np.uint8)
+        self.pixels[:] = ground
 
-    def fill(target: NDArray[np.uint8], shape: Points, colour: tuple[int, ...] | int) -> None:
-        cv2.fillPoly(target, [fixed(shape)], colour, cv2.LINE_8, 4)
+    def fixed(self, points: Points) -> NDArray[np.int32]:
+        return np.asarray(np.round(points * self.scale * 16), np.int32)
 
-    def stroke(line: Points, width: float, colour: tuple[int, ...]) -> None:
-        cv2.polylines(canvas, [fixed(line)], False, colour, max(1, round(width * scale)), cv2.LINE_8, 4)
+    def fill(self, shape: Points, colour: tuple[int, ...]) -> None:
+        cv2.fillPoly(self.pixels, [self.fixed(shape)], colour, cv2.LINE_8, 4)
 
-    for shape, colour in scene.areas:
-        fill(canvas, shape, colour)
-    wet = np.zeros((large, large), np.uint8)
-    for shape in scene.water:
-        fill(wet, shape, 255)
-    for shape in scene.islands:
-        fill(wet, shape, 0)
-    if wet.any():  # the originals darken water along its shore
-        depth = np.clip(cv2.distanceTransform(wet, cv2.DIST_L2, 5) / (15 * scale), 0, 1)[wet > 0, None]
-        canvas[wet > 0] = np.round(np.array(SHORE) * (1 - depth) + np.array(WATER) * depth)
-    for line in scene.paths:
-        stroke(line, 2.2, PATH)
-    for shape in scene.buildings:
-        fill(canvas, shape + 1.3, SHADOW)
-        fill(canvas, shape, BUILDING)
-    for layer in (
+    def stroke(self, line: Points, width: float, colour: tuple[int, ...]) -> None:
+        cv2.polylines(self.pixels, [self.fixed(line)], False, colour, max(1, round(width * self.scale)), cv2.LINE_8, 4)
+
+    def mask(self, shapes: Iterable[Points], but: Iterable[Points] = ()) -> Mask:
+        """Where shapes are, at the canvas's own scale."""
+        mask = np.zeros((self.large, self.large), np.uint8)
+        for some, value in ((shapes, 255), (but, 0)):
+            for shape in some:
+                cv2.fillPoly(mask, [self.fixed(shape)], value, cv2.LINE_8, 4)
+        return mask
+
+    def flood(self, shore: tuple[int, ...], deep: tuple[int, ...], reach: float) -> None:
+        """The scene's water, from the colour at its shore to that `reach` units farther out."""
+        wet = self.mask(self.scene.water, self.scene.islands)
+        if wet.any():
+            depth = np.clip(cv2.distanceTransform(wet, cv2.DIST_L2, 5) / (reach * self.scale), 0, 1)[wet > 0, None]
+            self.pixels[wet > 0] = np.round(np.array(shore) * (1 - depth) + np.array(deep) * depth)
+
+    def shown(self) -> NDArray[np.uint8]:
+        """[side, side, 3]."""
+        return np.asarray(cv2.resize(self.pixels, (self.side, self.side), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def layers(scene: Scene) -> list[list[Road]]:
+    """The roads, those below first."""
+    return [
         [road for road in scene.roads if road.fill == ROAD and not road.over],
         [road for road in scene.roads if road.fill == RAMP],
         [road for road in scene.roads if road.fill == HIGHWAY],
         [road for road in scene.roads if road.over],
-    ):
+    ]
+
+
+def paint(scene: Scene, side: int) -> NDArray[np.uint8]:
+    """The scene as a map, [side, side, 3] RGB."""
+    canvas = Canvas(scene, side, GROUND)
+    for shape, colour in scene.areas:
+        canvas.fill(shape, colour)
+    canvas.flood(SHORE, WATER, 15)  # the originals darken water along its shore
+    for line in scene.paths:
+        canvas.stroke(line, 2.2, PATH)
+    for shape in scene.buildings:
+        canvas.fill(shape + 1.3, SHADOW)
+        canvas.fill(shape, BUILDING)
+    for layer in layers(scene):
         for road in layer:
-            stroke(road.line, road.width + 2, road.edge)
+            canvas.stroke(road.line, road.width + 2, road.edge)
         for road in layer:
-            stroke(road.line, road.width, road.fill)
+            canvas.stroke(road.line, road.width, road.fill)
         for road in layer:
             if road.fill == HIGHWAY:
-                stroke(road.line, 1.6, RAMP)
-    return np.asarray(cv2.resize(canvas, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+                canvas.stroke(road.line, 1.6, RAMP)
+    return canvas.shown()
+
+
+# --- from the air ----------------------------------------------------------------------------------------------------
+
+SOIL, GRASS, TREE, LEAVES = (138, 128, 108), (96, 108, 72), (46, 60, 38), (66, 84, 50)
+LAND = {
+    PARK: (84, 100, 60),
+    LAWN: (112, 128, 72),
+    CAMPUS: (146, 138, 114),
+    YARD: (130, 126, 120),
+    SQUARE: (156, 148, 134),
+}
+ROOFS = ((150, 92, 74), (122, 82, 70), (168, 160, 150), (96, 92, 92), (188, 184, 178), (140, 120, 98))
+ASPHALT, KERB, LINE, TRACK = (112, 110, 108), (162, 158, 150), (206, 204, 196), (168, 156, 128)
+RIVER, BANK = (48, 72, 80), (84, 98, 84)
+DARK = (44, 44, 48)
+
+
+def blotches(draw: np.random.Generator, side: int, size: int) -> NDArray[np.float32]:
+    """[side, side] of smooth noise in [-1,1], spots of about `size` pixels."""
+    cells = max(2, side // size + 2)
+    coarse = draw.uniform(-1, 1, (cells, cells)).astype(np.float32)
+    return np.asarray(cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC).clip(-1, 1), np.float32)
+
+
+def aerial(scene: Scene, side: int, draw: np.random.Generator) -> NDArray[np.uint8]:
+    """The scene as a photograph from the air, [side, side, 3] RGB: its places are the map's, its colours not."""
+    share = (0.5 + 0.5 * blotches(draw, side, 20))[..., None]
+    ground = np.uint8(np.array(SOIL) * (1 - share) + np.array(GRASS) * share)
+    large = side * OVERSIZE
+    canvas = Canvas(scene, side, cv2.resize(ground, (large, large), interpolation=cv2.INTER_LINEAR))
+    for shape, colour in scene.areas:
+        canvas.fill(shape, LAND[colour])
+    canvas.flood(BANK, RIVER, 30)
+    for line in scene.paths:
+        canvas.stroke(line, 2.6, TRACK)
+    woods = canvas.mask((shape for shape, colour in scene.areas if colour == PARK), [*scene.water])
+    for spot in draw.uniform(0, scene.side, (int(scene.side**2 / 320), 2)):
+        column, row = np.int32(spot * canvas.scale)
+        reach, there = draw.uniform(2.2, 5.2), woods[row, column] > 0
+        if draw.random() < (0.85 if there else 0.16):
+            circle(canvas, spot + 1.6, reach, DARK)
+            circle(canvas, spot, reach, TREE)
+            circle(canvas, spot - 0.3 * reach, 0.5 * reach, LEAVES)
+    canvas.flood(BANK, RIVER, 30)  # over the trees that stand in it
+    for shape in scene.buildings:
+        roof = np.array(ROOFS[draw.integers(len(ROOFS))]) + draw.integers(-14, 15)
+        canvas.fill(shape + 3.2, DARK)
+        canvas.fill(shape, tuple(map(int, roof)))
+        canvas.fill(shape.mean(0) + 0.55 * (shape - shape.mean(0)), tuple(map(int, roof + 12)))
+    for layer in layers(scene):
+        for road in layer:
+            canvas.stroke(road.line, road.width + 2.4, KERB)
+        for road in layer:
+            canvas.stroke(road.line, road.width, ASPHALT)
+        for road in layer:
+            if road.width >= BOULEVARD:
+                canvas.stroke(road.line, 1.1, LINE)
+    light = 9 * blotches(draw, side, 48) + 7 * blotches(draw, side, 6) + draw.normal(0, 5, (side, side))
+    return np.uint8((canvas.shown() + light[..., None] + draw.normal(0, 2, (side, side, 3))).clip(0, 255))
+
+
+def circle(canvas: Canvas, spot: Points, reach: float, colour: tuple[int, ...]) -> None:
+    """A disc around a point, its radius in units."""
+    column, row = canvas.fixed(spot)
+    cv2.circle(canvas.pixels, (int(column), int(row)), int(reach * canvas.scale * 16), colour, -1, cv2.LINE_8, 4)
+
+
+SHEET = 512  # pixels along each edge of a drawn scene, which has the scale of the data set
+
+
+def pairs(
+    count: int, *, side: int = 256, seed: int = 0, split: int = 0
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """`count` pairs (aerial, map), [side, side, 3] RGB: tiles of scenes, of which no two splits have one in common.
+
+    `side` is at most 512 pixels and divides it.
+    """
+    if SHEET % side:
+        raise ValueError(f"pairs are tiles of {SHEET} pixels, which {side} does not divide; take 64, 128 or 256")
+    across = SHEET // side
+    for number in range(-(-count // across**2)):
+        scene = Scene(EXTENT, np.random.Generator(np.random.PCG64([seed, split, number])))
+        PLACES[number % len(PLACES)](scene)
+        sheets = (
+            aerial(scene, SHEET, np.random.Generator(np.random.PCG64([seed, split, number, 1]))),
+            paint(scene, SHEET),
+        )
+        for tile in range(min(across**2, count - number * across**2)):
+            row, column = side * (tile // across), side * (tile % across)
+            one, other = (sheet[row : row + side, column : column + side].copy() for sheet in sheets)
+            yield one, other
 
 
 # --- the six places --------------------------------------------------------------------------------------------------
@@ -506,7 +624,19 @@ def main() -> None:
     shipped = Path(__file__).resolve().parents[1] / "i2i" / "zoo" / "samples" / "street_maps"
     parser.add_argument("out", nargs="?", type=Path, default=shipped, help="folder to write to (the shipped samples)")
     parser.add_argument("--side", type=int, default=512, help="height and width in pixels")
+    parser.add_argument(
+        "--pairs", type=int, default=0, help="write so many training pairs, the aerial left, in OUT/train"
+    )
+    parser.add_argument("--val", type=int, default=0, help="and so many in OUT/val")
+    parser.add_argument("--seed", type=int, default=0, help="of the pairs")
     chosen = parser.parse_args()
+    if chosen.pairs:
+        for split, (name, count) in enumerate({"train": chosen.pairs, "val": chosen.val}.items()):
+            (chosen.out / name).mkdir(parents=True, exist_ok=True)
+            for number, both in enumerate(pairs(count, side=chosen.side, seed=chosen.seed, split=split)):
+                Image.fromarray(np.hstack(both)).save(chosen.out / name / f"{number:05}.png")
+        print(f"{chosen.out}: {chosen.pairs} pairs for training, {chosen.val} for validation")
+        return
     chosen.out.mkdir(parents=True, exist_ok=True)
     for number, place in enumerate(PLACES):
         path = chosen.out / f"{place.__name__}.png"

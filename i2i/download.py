@@ -19,6 +19,7 @@ import string
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from email.message import Message
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -39,7 +40,10 @@ from urllib.request import (
 from i2i import __version__
 from i2i.errors import UserError
 
-__all__ = ["DownloadError", "Downloaded", "announce", "cache_folder", "digest", "download", "locked", "progress"]
+__all__ = [
+    "DownloadError", "Downloaded", "Record", "announce", "cache_folder", "digest", "download", "fetch", "locked",
+    "progress",
+]  # fmt: skip
 
 Say = Callable[[str], None]
 
@@ -60,6 +64,32 @@ class Downloaded(NamedTuple):
     path: Path
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the cache remembers of a file that it holds, or has held.
+
+    Attributes:
+        address: where the original came from; a path where it was added by hand.
+        sha256, bytes: of the original; empty and 0 where it came as something made of it.
+        seen: the day it first came, as YYYY-MM-DD.
+        verified: whether its sha256 is one that two independent sources state.
+        converted: sha256 of what was made of it and kept in its place.
+    """
+
+    address: str
+    sha256: str
+    bytes: int
+    seen: str
+    verified: bool
+    converted: str = ""
+
+    def words(self) -> str:
+        """In a card's words."""
+        if not self.sha256:
+            return f"unverified, added {self.seen} as a generator file"
+        return f"{'verified' if self.verified else 'unverified'}, first seen {self.seen} sha256 {self.sha256}"
 
 
 class DownloadError(UserError):
@@ -138,6 +168,53 @@ def download(
             part.discard()
             raise UserError(f"{path} cannot be written, {error.strerror}: free some space there", code=1) from None
         raise UserError(f"{path} cannot be written: {error.strerror or error}", code=1) from None
+
+
+def fetch(
+    address: str,
+    path: Path,
+    *,
+    name: str,
+    shelf: str,
+    sha256: str | None = None,
+    size: int | None = None,
+    say: Say | None = announce,
+) -> tuple[Downloaded, str]:
+    """A file from `$I2I_MIRROR` if that has it, else from `address`; and where it came from.
+
+    Args:
+        path: the file to write; one in a mirror's folder stays there and is not copied.
+        name: what it is part of, for what is said.
+        shelf: its folder in a mirror, which is an address or a folder with SHELF/FILE.
+
+    The others, and what is raised, as in `download`.
+    """
+    mirror, file = os.environ.get("I2I_MIRROR", "").rstrip("/"), address.rsplit("/", 1)[1]
+
+    def tell(sentence: str) -> None:
+        if say is not None:
+            say(f"{name}: {sentence}")
+
+    if mirror.startswith(("http://", "https://")):
+        source = f"{mirror}/{shelf}/{file}"
+        tell(f"fetching {source}")
+        try:
+            return download(source, path, sha256=sha256, size=size, say=say), source
+        except DownloadError as error:
+            if not error.absent:
+                raise
+            tell(str(error))
+    elif mirror:
+        copy = Path(mirror).expanduser() / shelf / file
+        if copy.is_file():
+            tell(f"taking {copy}")
+            found = digest(copy)
+            if sha256 not in (None, found):
+                raise DownloadError(f"{copy} is not the file it should be: its sha256 is {found}, not {sha256}")
+            return Downloaded(copy, found, copy.stat().st_size), str(copy)
+        tell(f"there is no {copy}")
+    tell(f"fetching {address}")
+    return download(address, path, sha256=sha256, size=size, say=say), address
 
 
 def _fill(part: _Part, address: str, size: int | None, say: Say | None) -> None:

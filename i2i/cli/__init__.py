@@ -37,7 +37,7 @@ COMMANDS = {
     "convert": ("i2i.cli.convert", "convert", "Make a generator file of other programs' .pth weights."),
     "models": ("i2i.cli.models", "models", "List, show and verify trained generators."),
     "export": ("i2i.cli.export", "export", "Write a generator as one ONNX file."),
-    "data": ("i2i.cli.data", "data", "Pack data sets into one file each."),
+    "data": ("i2i.cli.data", "data", "Fetch data sets by name; check, pair, split and pack them."),
     "recipe": ("i2i.cli.recipe", "recipe", "Check recipes; export their JSON Schema for editors."),
     "doctor": ("i2i.cli.doctor", "doctor", "Look at this installation and say what is wrong with it."),
     "help": ("i2i.cli.help", "help_", "Explain a topic, such as data, modes or coming-from-cyclegan."),

@@ -7,7 +7,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from i2i.errors import UserError
 
-__all__ = ["completion", "folders", "models", "recipes"]
+__all__ = ["completion", "data_sets", "folders", "models", "recipes"]
 
 
 @click.command()
@@ -40,6 +40,13 @@ def recipes(context: click.Context, parameter: click.Parameter, begun: str) -> l
     from i2i.recipe import names
 
     return beginning(names(), begun)
+
+
+def data_sets(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Data sets whose names begin so."""
+    from i2i.data.cards import cards
+
+    return [CompletionItem(name) for name in cards() if name.startswith(begun)]
 
 
 def folders(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:

@@ -1,4 +1,4 @@
-"""`i2i data`: look at data sets and pack them."""
+"""`i2i data`: fetch, look at, check and pack data sets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from i2i.cli import datasets, folders
 from i2i.errors import UserError
 
 __all__ = ["data"]
@@ -17,7 +18,14 @@ PREPROCESSES = ("resize+crop", "crop", "scale-width", "scale-width+crop", "none"
 
 @click.group()
 def data() -> None:
-    """Look at, check and pack data sets."""
+    """Fetch, look at, check, split and pack data sets."""
+
+
+for command in (
+    datasets.list_sets, datasets.show, datasets.get,
+    folders.check, folders.pair, folders.split, folders.pack, folders.stats,
+):  # fmt: skip
+    data.add_command(command)
 
 
 @data.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i.data.datasets import locate
-from i2i.data.folders import find
+from i2i.data.folders import content, find
 from i2i.data.labelled import Pictures, column
 from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
@@ -186,7 +187,7 @@ def near_ones(folder: Path, files: Sequence[Path], columns: Sequence[str]) -> li
 def lines_of(path: Path) -> list[str]:
     """The captions in a file, without its empty lines. Raises UserError where there are none."""
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        lines = [line.strip() for line in content(path).decode("utf-8").splitlines() if line.strip()]
     except FileNotFoundError:
         raise UserError(f"there is no {path} with the captions of a picture; write it, a caption a line") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -225,7 +226,8 @@ def embeddings_of(folder: Path, stems: Sequence[Path]) -> Sequence[NDArray[Any]]
 def array_of(path: Path, *, mapped: bool = False) -> NDArray[Any]:
     """An .npy file of finite numbers; `mapped` leaves them on the disk. Raises UserError for anything else."""
     try:
-        found = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        source = path if mapped or path.exists() else io.BytesIO(content(path))
+        found = np.load(source, mmap_mode="r" if mapped else None, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"there is no {path} with embeddings; make it, or set data.text=characters") from None
     except (OSError, ValueError, EOFError) as error:

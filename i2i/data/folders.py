@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i import images
+from i2i import images, shards
 from i2i.errors import UserError
 
-__all__ = ["advice", "find", "pair", "read_pixels", "read_size", "scan", "walk"]
+__all__ = ["advice", "content", "find", "pair", "read_pixels", "read_size", "scan", "subfolders", "walk"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,22 +28,35 @@ def find(path: str | os.PathLike[str]) -> Path:
     wanted = Path(path).expanduser()
     if not os.fspath(path):
         raise UserError("the name of a folder is empty; write its path")
-    if wanted.exists():
+    if there(wanted):
         return wanted
     if wanted.is_absolute():
         raise UserError(f"there is no file or folder {wanted}; {advice(wanted)}")
     home = os.environ.get("I2I_DATA")
     for place in [Path("datasets"), *([Path(home).expanduser()] if home else [])]:
-        if (place / wanted).exists():
+        if there(place / wanted):
             return place / wanted
+    advised = fetched_by(wanted) or advice(wanted)
     if not home:
         raise UserError(
             f"there is no '{wanted}' in {Path.cwd()} or its folder datasets; set I2I_DATA to the folder that holds "
-            f"your data sets, or {advice(wanted)}"
+            f"your data sets, or {advised}"
         )
-    raise UserError(
-        f"there is no '{wanted}' in {Path.cwd()}, its folder datasets, or {home} (I2I_DATA); {advice(wanted)}"
-    )
+    raise UserError(f"there is no '{wanted}' in {Path.cwd()}, its folder datasets, or {home} (I2I_DATA); {advised}")
+
+
+def there(path: Path) -> bool:
+    """Whether there is a file or folder, on the disk or in shards."""
+    return path.exists() or shards.is_file(path) or shards.is_folder(path)
+
+
+def fetched_by(wanted: Path) -> str:
+    """The command that fetches the data set of which a folder is part; "" where none is known."""
+    from i2i.data.cards import cards
+
+    known = {card.folder: card for card in cards().values()}
+    card = next((known[place.as_posix()] for place in (wanted, *wanted.parents) if place.as_posix() in known), None)
+    return f"`i2i data get {card.name}` fetches it" if card else ""
 
 
 def advice(missing: Path) -> str:
@@ -65,10 +78,10 @@ def scan(folder: str | os.PathLike[str], without: Sequence[str] = ()) -> list[Pa
     Raises UserError if `folder` is no folder or holds no picture, or a file of `without` is not there.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not shards.is_folder(folder):
         raise UserError(f"{folder} is no folder; name a folder of pictures")
     left_out = {os.path.abspath(find(path)) for path in without}
-    found = [path for path in walk(folder) if path.suffix.lower() in images.SUFFIXES and path.is_file()]
+    found = [path for path in walk(folder) if path.suffix.lower() in images.SUFFIXES and shards.is_file(path)]
     found = [path for path in found if os.path.abspath(path) not in left_out]
     if not found:
         raise UserError(f"{folder} holds no pictures; put .jpg, .png or .tif files there, or name another folder")
@@ -76,11 +89,15 @@ def scan(folder: str | os.PathLike[str], without: Sequence[str] = ()) -> list[Pa
 
 
 def walk(folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
-    """Files below `folder` that are not hidden, dangling links included; links are followed, but never to a folder that
-    `folder` lies in (one of `above`, all its parents unless given): that would have no end.
+    """Files below `folder` that are not hidden, in shards where it has them, dangling links included; links are
+    followed, but never to a folder that `folder` lies in (one of `above`, all its parents unless given): that would
+    have no end.
 
     Raises UserError where a folder cannot be listed.
     """
+    if (packed := shards.above(folder)) is not None:
+        yield from packed.below(folder)
+        return
     real = folder.resolve()
     above = frozenset(real.parents) if above is None else above
     if real in above:
@@ -96,6 +113,13 @@ def walk(folder: Path, above: frozenset[Path] | None = None) -> Iterator[Path]:
             yield from walk(entry, above | {real})
         else:
             yield entry
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder that are not hidden, in the order of their names."""
+    if (packed := shards.above(folder)) is not None:
+        return packed.subfolders(folder)
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def pair(a: Path, b: Path, without: Sequence[str] = ()) -> tuple[list[tuple[Path, Path]], list[Path]]:
@@ -128,6 +152,16 @@ def by_stem(folder: Path, without: Sequence[str] = ()) -> dict[str, Path]:
             raise UserError(f"{stems[stem]} and {path} differ in their endings alone; rename or remove one of them")
         stems[stem] = path
     return stems
+
+
+def content(path: Path) -> bytes:
+    """A file's bytes, on the disk or in shards. Raises OSError."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if (held := shards.held(path)) is None:
+            raise
+        return held
 
 
 def read_pixels(path: Path) -> NDArray[Any]:

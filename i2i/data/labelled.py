@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from i2i.data.datasets import locate, to_tensor, with_channels
-from i2i.data.folders import find, read_pixels, scan
+from i2i.data.folders import find, read_pixels, scan, subfolders
 from i2i.data.resize import resize
 from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
@@ -188,7 +188,7 @@ def sorted_into(folder: Path, labels: str) -> tuple[list[Path], list[int], tuple
         files = scan(folder)
         return files, [0] * len(files), ()
     if labels == "folders":
-        homes = sorted(path for path in folder.iterdir() if path.is_dir())
+        homes = subfolders(folder)
         if not homes:
             raise UserError(f"{folder} has no folders, which were to be its classes; set data.labels=none")
         listed = [(file, number) for number, home in enumerate(homes) for file in scan(home)]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from i2i import shards
 from i2i.data.folders import pair, read_pixels, read_size, scan
 from i2i.errors import UserError
 
@@ -130,7 +131,7 @@ def pairs_in(
         return Halves(scan(root, without)), []
     if layout != "folders":
         raise UserError(f"layout '{layout}' is none of {', '.join(LAYOUTS)}")
-    usual = next((names for names in USUAL_NAMES if all((root / name).is_dir() for name in names)), (None, None))
+    usual = next((names for names in USUAL_NAMES if all(shards.is_folder(root / name) for name in names)), (None, None))
     first, second = a or usual[0], b or usual[1]
     if first is None or second is None:
         raise UserError(f"{root} holds neither folders A and B nor trainA and trainB; name the two with a and b")

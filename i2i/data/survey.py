@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i import images
+from i2i import images, shards
 from i2i.data.datasets import CHECKED
-from i2i.data.folders import find, walk
+from i2i.data.folders import find, subfolders, walk
 from i2i.errors import UserError
 from i2i.images import Head
 
@@ -190,7 +190,7 @@ def survey(
     Raises UserError if there are no pictures, none of use, or folders that are neither one set nor two.
     """
     root = find(folder)
-    if not root.is_dir():
+    if not shards.is_folder(root):
         raise UserError(f"{root} is a file; name the folder that your pictures lie in")
     groups = grouped(root)
     together = together and not (a or b)
@@ -236,7 +236,7 @@ def grouped(root: Path) -> dict[tuple[str, str], Group]:
     """
     groups: dict[tuple[str, str], Group] = {}
     for path in walk(root):
-        if path.suffix.lower() not in images.SUFFIXES or not path.is_file():
+        if path.suffix.lower() not in images.SUFFIXES or not shards.is_file(path):
             continue
         split, side, taken = "", "", []
         for part in path.relative_to(root).parts[:-1]:
@@ -296,9 +296,9 @@ def check_alone(root: Path, name: str, folder: Path) -> None:
         raise UserError(f"{root} holds side {name} alone; put pictures of the other kind in {root.joinpath(*beside)}")
     if folder == root or not name:
         return
-    for sibling in sorted(folder.parent.iterdir()):
-        passed = sibling == folder or sibling.name.startswith(".") or SPLIT.fullmatch(sibling.name)
-        if passed or not sibling.is_dir() or any(path.suffix.lower() in images.SUFFIXES for path in walk(sibling)):
+    for sibling in subfolders(folder.parent):
+        passed = sibling == folder or SPLIT.fullmatch(sibling.name)
+        if passed or any(path.suffix.lower() in images.SUFFIXES for path in walk(sibling)):
             continue
         raise UserError(f"{sibling} holds no pictures; put the second set there, or name {folder} alone")
 

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from i2i import shards
 from i2i.errors import UserError
 from i2i.images.picture import Array, Picture, as_depth, fitting_profile, unpremultiplied
 from i2i.images.xmp import descriptions
@@ -140,9 +141,14 @@ class TooLarge(Exception):
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a regular file of at most 1 GiB."""
+    """The bytes of a regular file of at most 1 GiB, on the disk or in shards."""
     try:
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            if (held := shards.held(path)) is None:
+                raise
+            return held
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path}: this is no regular file; pipe it into - instead", code=1)
         if status.st_size > LARGEST_FILE:
@@ -191,6 +197,8 @@ HEIF = re.compile(rb".{4}ftyp(.{4})*?(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL
 def opened(source: Path | bytes) -> Image.Image:
     """The image, its head read and looked at. Raises what Pillow raises, TooLarge, and UserError."""
     file = io.BytesIO(source) if isinstance(source, bytes) else source
+    if isinstance(file, Path) and not file.exists() and (held := shards.held(file)) is not None:
+        file = io.BytesIO(held)
     try:
         image: Image.Image = Image.open(file, formats=READ)
     except UnidentifiedImageError:

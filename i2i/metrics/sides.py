@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from i2i import images
+from i2i import images, shards
 from i2i.data.folders import find, scan
 from i2i.errors import UserError
 from i2i.metrics.report import few
@@ -66,7 +66,7 @@ def pictures(given: Given) -> Set:
             raise UserError("a list of no files holds no pictures; name some")
         return Set(f"{len(files)} files", files, root(files))
     path, name = find(given), os.fspath(given)
-    if path.is_dir():
+    if shards.is_folder(path):
         return Set(name, scan(path), path)
     if path.suffix.lower() == ".npz":
         return Set(name, [], path.parent, Statistics.load(path))

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from i2i.download import Downloaded, DownloadError, Say, announce, cache_folder, digest, download, locked
+from i2i.download import Downloaded, DownloadError, Record, Say, announce, cache_folder, digest, fetch, locked
 from i2i.errors import UserError
 
 __all__ = ["Published", "Record", "add", "home", "known", "obtain", "published", "record", "remove"]
@@ -60,32 +60,6 @@ class Published:
     def file(self) -> str:
         """The name of the file at the address."""
         return self.address.rsplit("/", 1)[1]
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the cache remembers of a model that it holds, or has held.
-
-    Attributes:
-        address: where the original came from; a path where it was added by hand.
-        sha256, bytes: of the original; empty and 0 where it came as a generator file.
-        seen: the day it first came, as YYYY-MM-DD.
-        verified: whether its sha256 is one that two independent sources state.
-        converted: sha256 of the generator file that was made of it.
-    """
-
-    address: str
-    sha256: str
-    bytes: int
-    seen: str
-    verified: bool
-    converted: str = ""
-
-    def words(self) -> str:
-        """In a card's words."""
-        if not self.sha256:
-            return f"unverified, added {self.seen} as a generator file"
-        return f"{'verified' if self.verified else 'unverified'}, first seen {self.seen} sha256 {self.sha256}"
 
 
 @cache
@@ -209,35 +183,11 @@ def _buildable(model: Published) -> None:
 
 def _fetch(model: Published, path: Path, say: Say | None) -> tuple[Downloaded, str]:
     """The original, fetched as the file `path`, and where it came from: the mirror if it has it, else its address."""
-    family = model.name.split("/")[0]
-    mirror = os.environ.get("I2I_MIRROR", "").rstrip("/")
-    sha256, size = model.sha256 or None, model.bytes or None
-
-    def tell(sentence: str) -> None:
-        if say is not None:
-            say(f"{model.name}: {sentence}")
-
     try:
-        if mirror.startswith(("http://", "https://")):
-            source = f"{mirror}/{family}/{model.file}"
-            tell(f"fetching {source}")
-            try:
-                return download(source, path, sha256=sha256, size=size, say=say), source
-            except DownloadError as error:
-                if not error.absent:
-                    raise
-                tell(str(error))
-        elif mirror:
-            copy = Path(mirror).expanduser() / family / model.file
-            if copy.is_file():
-                tell(f"taking {copy}")
-                found = digest(copy)
-                if sha256 not in (None, found):
-                    raise DownloadError(f"{copy} is not the file it should be: its sha256 is {found}, not {sha256}")
-                return Downloaded(copy, found, copy.stat().st_size), str(copy)
-            tell(f"there is no {copy}")
-        tell(f"fetching {model.address}")
-        return download(model.address, path, sha256=sha256, size=size, say=say), model.address
+        return fetch(
+            model.address, path, name=model.name, shelf=model.name.split("/")[0],
+            sha256=model.sha256 or None, size=model.bytes or None, say=say,
+        )  # fmt: skip
     except DownloadError as error:
         raise UserError(
             f"{model.name} is not in {path.parent} and cannot be fetched: {error}; {_elsewhere(model)}", code=1
