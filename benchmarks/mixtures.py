@@ -91,7 +91,7 @@ def translated(game: DiscoGAN, points: Tensor) -> Tensor:
 def believed(game: DiscoGAN, points: Tensor) -> Tensor:
     """How true B's discriminator thinks points are, [N,2] => [N] in (0,1)."""
     judge = game.on["b"]
-    return judge.score(judge.features((points[:, :, None, None] + 1) / 2)).flatten().sigmoid()  # type: ignore[operator]
+    return judge.score(judge.features((points[:, :, None, None] + 1) / 2)).flatten().sigmoid()
 
 
 def measure(made: Tensor, source: Tensor, centres: Tensor, spread: float) -> Found:

@@ -91,8 +91,8 @@ class Prepared:
         if index in self.kept:
             return self.kept[index]
         read = zip(self.source.read(index), self.channels, strict=True)
-        fitting = (with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read)
-        fitting = map(self.before, fitting) if self.before else fitting
+        fitting = [with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read]
+        fitting = [self.before(pixels) for pixels in fitting] if self.before else fitting
         pictures = tuple(np.ascontiguousarray(fit(pixels, self.preprocess, self.load)) for pixels in fitting)
         for pixels in pictures:
             self.check(index, pixels.shape[1], pixels.shape[0])

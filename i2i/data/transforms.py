@@ -141,4 +141,5 @@ class Thicker:
 
     def __call__(self, picture: Pixels) -> Pixels:
         """[H,W,C] uint8 or uint16 -> the same."""
-        return cv2.erode(picture, self.around).reshape(picture.shape)
+        darkest: Pixels = cv2.erode(picture, self.around)  # type: ignore[arg-type]
+        return darkest.reshape(picture.shape)

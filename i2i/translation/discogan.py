@@ -272,8 +272,8 @@ class DiscoGAN(Game):
         self.relation, self.rule, self.distance, self.spec = relation, rule, distance, generator
         self.adversarial, self.matching, self.share, self.every = adversarial, matching, share, every
         used = [side for side in OTHER if side in relation.judged + relation.returned]
-        self.to: dict[str, nn.Module] = {side: generator.build() for side in used}
-        self.on = {side: discriminator.build() for side in relation.judged}
+        self.to: dict[str, EncoderDecoder] = {side: generator.build() for side in used}
+        self.on: dict[str, MatchedDiscriminator] = {side: discriminator.build() for side in relation.judged}
         ways = {INTO[side]: network for side, network in self.to.items()}
         judges = {f"on_{side}": network for side, network in self.on.items()}
         self.generators = Player("generators", ways, optimizer, average)
