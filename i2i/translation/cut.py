@@ -1,7 +1,7 @@
 """CUT: Contrastive Learning for Unpaired Image-to-Image Translation (Park et al. 2020, arXiv:2007.15651).
 
 One generator draws b from a. A patch discriminator judges what it draws, and each patch of that must be more like the
-patch of a at its own place than like a's other patches (Eq. 3 and 4): the features that the generator's own encoder
+patch of a at its own place than like a's other patches (Eq. 2 and 3): the features that the generator's own encoder
 finds in both are brought by small networks H, one a layer, onto the unit sphere, where
 
     l(v, v+, v-) = -log( exp(v . v+ / t) / (exp(v . v+ / t) + sum_n exp(v . v-_n / t)) ),    t = 0.07.
@@ -343,7 +343,7 @@ def of_all(patches: Tensor) -> Tensor:
 
 
 def contrast(queries: Tensor, keys: Tensor, temperature: float) -> Tensor:
-    """Cross entropy of finding each query's own key among those of its group (Eq. 3). [G,S,C] of length 1 => a scalar.
+    """Cross entropy of finding each query's own key among those of its group (Eq. 2). [G,S,C] of length 1 => a scalar.
 
     A batched product, which autocast rounds to three digits: cosines of 0.003 apart are told apart no more.
     """
@@ -367,7 +367,7 @@ class CUT(Game):
         layers: whose features are compared, numbered as the authors do.
         patches: how many places of a picture are compared in each layer.
         features: that H makes of a patch.
-        temperature: t of Eq. 1.
+        temperature: t of Eq. 2.
         negatives: groups the patches [N,S,C] among which each is to be found: `of_each` or `of_all`.
         r1: penalty on the discriminator's slope; the authors have it for single pictures.
         optimizer: Spec of an optimizer, its learning rate the peak.
@@ -424,7 +424,7 @@ class CUT(Game):
         return terms
 
     def drawn(self, given: Tensor, mirrored: bool) -> tuple[Tensor, Tensor]:
-        """What the generator draws, and how far its patches are from those at their places in the picture (Eq. 4)."""
+        """What the generator draws, and how far its patches are from those at their places in the picture (Eq. 3)."""
         seen, fake = encoded(self.a2b, given.flip(3) if mirrored else given, self.layers, through=True)
         again, _ = encoded(self.a2b, fake, self.layers)
         if mirrored:  # what is drawn of the mirrored picture is compared with the picture as it was

@@ -2,7 +2,7 @@
 arXiv:1703.05192).
 
 Two generators, a to b and b to a, each of them one network that is used twice (Fig. 2c): on true pictures, whose
-translations a discriminator judges (Eq. 5 and 6), and on translations, which must come back as they were (Eq. 3). The
+translations a discriminator judges (Eq. 4 and 6), and on translations, which must come back as they were (Eq. 3). The
 paper's two other models are the same game with another `Relation`: a plain GAN (Fig. 2a) judges translations of a
 alone, and a GAN with one reconstruction (Fig. 2b) has them come back as well.
 
