@@ -1,6 +1,6 @@
 """DiscoGAN's experiment with points (Kim et al. 2017, Sec. 3.1, Fig. 4): do translations collapse onto few modes?
 
-    python benchmarks/mixtures.py -o FOLDER         # a figure and a table, from five seeds: some minutes of one core
+    python benchmarks/mixtures.py -o FOLDER         # a figure and a table, from five seeds: five minutes of one core
 
 It plays the recipes discogan-mixtures, discogan-mixtures-reconstruction and discogan-mixtures-gan with each seed (runs
 are kept in FOLDER/runs, and continued), translates new points of A, and prints
@@ -124,10 +124,11 @@ def panel(played: Played, points: Tensor, title: str, *, judged: bool) -> Any:
         for level in LEVELS:
             lines, _ = cv2.findContours((truth > level).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
             cv2.drawContours(sheet, lines, -1, (150, 150, 150), 1)
-        for x, y in at(played.data.centres(B_SIDE), reach).tolist():
-            cv2.drawMarker(sheet, (x, y), (0, 0, 0), cv2.MARKER_TILTED_CROSS, 10, 2)
     for (x, y), mode in zip(at(points[:SHOWN], reach).tolist(), played.given.mode.tolist(), strict=False):
         cv2.circle(sheet, (x, y), 2, COLOURS[mode % len(COLOURS)], -1, cv2.LINE_AA)
+    for x, y in at(played.data.centres(B_SIDE), reach).tolist() if judged else []:
+        cv2.drawMarker(sheet, (x, y), (0, 0, 0), cv2.MARKER_TILTED_CROSS, 10, 2)
+    cv2.rectangle(sheet, (0, 0), (SIDE - 1, SIDE - 1), (150, 150, 150))
     head = np.full((BAND, SIDE, 3), 255, np.uint8)
     cv2.putText(head, title, (2, BAND - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.vstack([head, sheet])

@@ -392,7 +392,7 @@ def test_patches_of_a_batch_share_a_zoom_and_do_not_lie_on_one_another(single: P
         assert (zoom < 3.4).all()
         zooms.add(tuple(zoom.round(1)))
         for place, corner in enumerate(corners):
-            far = np.abs(np.subtract(corners[:place], corner).reshape(-1, 2)) / zoom
+            far = np.abs(np.array(corners[:place]).reshape(-1, 2) - corner) / zoom
             assert (far.max(1) > 14).all()
     assert len(zooms) > 4  # and other batches have others
 
