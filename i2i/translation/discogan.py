@@ -16,7 +16,7 @@ discriminators', all others are the generators'. Pictures are in [0,1] inside th
 
 Deviations:
     the share r changes at an image, not at a step; the generators that are kept can be averages of the weights;
-    pictures are run by the statistics that the norms have stored (the authors' are those of the test batch);
+    a picture is run by its own statistics (the authors' are those of the test batch);
     the last linear layer of the points' generator (Sec. 3.1) has no ReLU after it.
 """
 
@@ -68,7 +68,9 @@ class EncoderDecoder(nn.Module):
         depth: how often the picture is halved; the authors' 64x64 becomes 4x4.
         bottleneck: features of a layer that sees 4x4 at once, in the middle; 100 in the authors' experiments on angles,
             0 for none.
-        norm: the layer after each convolution but the first and the last.
+        norm: the layer after each convolution but the first and the last. Statistics that are stored would be wrong for
+            true pictures and for translations alike, for a generator sees both; only where a bottleneck makes a picture
+            one pixel, which has none of its own, are they stored.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class EncoderDecoder(nn.Module):
         width: int = 64,
         depth: int = 4,
         bottleneck: int = 0,
-        norm: Norm = StoredBatchNorm,
+        norm: Norm = BatchNorm,
     ) -> None:
         super().__init__()
         if depth < 1:
@@ -90,7 +92,7 @@ class EncoderDecoder(nn.Module):
         for given, made in pairwise(widths):
             layers += [nn.Conv2d(given, made, 4, 2, 1, bias=False), norm(made), nn.LeakyReLU(0.2)]
         if bottleneck:
-            layers += [nn.Conv2d(widths[-1], bottleneck, 4, bias=False), norm(bottleneck), nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(widths[-1], bottleneck, 4, bias=False), StoredBatchNorm(bottleneck), nn.LeakyReLU(0.2)]
             layers += [nn.ConvTranspose2d(bottleneck, widths[-1], 4, bias=False), norm(widths[-1]), nn.ReLU()]
         for made, given in reversed(list(pairwise(widths))):
             layers += [nn.ConvTranspose2d(given, made, 4, 2, 1, bias=False), norm(made), nn.ReLU()]
@@ -102,7 +104,7 @@ class EncoderDecoder(nn.Module):
         return self.layers(x)
 
     def card(self) -> Card:
-        """What the engine must know. A picture has no statistics of its own where a bottleneck makes it one pixel."""
+        """What the engine must know."""
         size, known = 2**self.depth, ("stored",) if self.bottleneck else modes(self)
         return Card(
             multiple=size,

@@ -261,3 +261,14 @@ def test_a_training_goes_on_where_the_share_has_changed(tmp_path: Path) -> None:
     game.generator_loss = watched  # type: ignore[method-assign]
     trainer.run(quiet=True)
     assert shares == [0.25] * 4 + [0.75] * 12  # of four lanes each
+
+
+def test_how_a_picture_is_run_does_not_depend_on_what_training_has_seen() -> None:
+    """A generator is trained on true pictures and on translations: statistics stored of both would fit neither."""
+    torch.manual_seed(0)
+    network, x = EncoderDecoder(width=2, depth=2), torch.rand(2, 3, 16, 16)
+    before = network.eval()(x)
+    network.train()(5 * torch.rand(4, 3, 16, 16))
+    assert torch.equal(network.eval()(x), before)
+    assert torch.allclose(network(x[:1]), before[:1], atol=1e-6)
+    assert network.card().modes == ("deterministic",)
