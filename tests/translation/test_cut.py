@@ -166,7 +166,7 @@ def test_layers_are_numbered_as_in_the_authors_code() -> None:
     strided = AntialiasedResnet(width=2, blocks=6, blur_down=False, blur_up=False)
     assert strided.stops == tuple(range(len(strided.layers)))
     small = load("cut-aerial2map-small").game.kwargs
-    assert (small["generator"].kwargs["blur_down"], small["layers"]) == (False, [0, 4, 7, 10, 14])
+    assert (small["generator"].kwargs["blur_down"], small["layers"]) == (False, (0, 4, 7, 10, 14))
     same = [strided.layers[number] for number in small["layers"]]
     assert [type(layer) for layer in same] == [nn.ReflectionPad2d, nn.Conv2d, nn.Conv2d, ResnetBlock, ResnetBlock]
     blocks = [layer for layer in strided.layers if isinstance(layer, ResnetBlock)]
