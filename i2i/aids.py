@@ -84,13 +84,14 @@ class R1:
     weight: float = 0.0
     every: int = 16
 
-    def __call__(self, clock: Clock, loss: Loss, critic: Callable[[Tensor, Any], Tensor]) -> Loss:
-        """`loss`, with the term "r1" at steps that are due; `critic(x, batch)` gives the scores of `batch.x`."""
+    def __call__(self, clock: Clock, loss: Loss, critic: Callable[[Tensor, Any], Tensor], *, true: str = "x") -> Loss:
+        """`loss`, with the term "r1" at steps that are due; `critic(x, batch)` gives the scores of the batch's field
+        `true`."""
         if not self.weight or clock.steps % self.every:
             return loss
 
         def penalised(batch: Any, made: Made) -> dict[str, Tensor]:
-            slope = slopes(lambda x: critic(x, batch), batch.x)
+            slope = slopes(lambda x: critic(x, batch), getattr(batch, true))
             return loss(batch, made) | {"r1": self.every * self.weight / 2 * slope.square().mean()}
 
         return penalised

@@ -23,7 +23,7 @@ from i2i.schedules import Clock
 
 __all__ = ["Buffers", "Lane", "coupled"]
 
-PROBED = 1_000  # steps of a stage, for one in which all its players move
+PROBED = 1_000  # steps of a stage, for those in which its players move
 
 
 @dataclass
@@ -93,28 +93,35 @@ def coupled(game: Game, batch: Any) -> set[str]:
                 for module in player.modules():
                     if isinstance(module, Dropout | nn.Dropout | nn.Dropout2d):
                         module.p = 0.0
-            made, made_halves = Made(0), [Made(1), Made(2)]
-            for player, loss in stage.turns(complete(stage, index)):
-                chance = Chance()
-                with chance:
-                    terms = loss(whole, made)
-                parts = []
-                for image, (half, left) in enumerate(zip(halves, made_halves, strict=True)):
-                    with chance.of(image):
-                        parts.append(loss(half, left))
-                for name, term in terms.items():
-                    mean = (parts[0][name] + parts[1][name]) / 2
-                    if not torch.isclose(term, mean, rtol=1e-9, atol=1e-12):
-                        found.add(f"{player.name}/{name}")
+            for clock in complete(stage, index):
+                made, made_halves = Made(0), [Made(1), Made(2)]
+                for player, loss in stage.turns(clock):
+                    chance = Chance()
+                    with chance:
+                        terms = loss(whole, made)
+                    parts = []
+                    for image, (half, left) in enumerate(zip(halves, made_halves, strict=True)):
+                        with chance.of(image):
+                            parts.append(loss(half, left))
+                    for name, term in terms.items():
+                        mean = (parts[0][name] + parts[1][name]) / 2
+                        if not torch.isclose(term, mean, rtol=1e-9, atol=1e-12):
+                            found.add(f"{player.name}/{name}")
     return found
 
 
-def complete(stage: Stage, index: int) -> Clock:
-    """The first step in which every player of the stage moves: a critic may have several before."""
-    clocks = (Clock(steps=steps, stage=index) for steps in range(PROBED))
-    everyone = {player.name for player in stage.players}
-    found = (clock for clock in clocks if {player.name for player, _ in stage.turns(clock)} == everyone)
-    return next(found, Clock(stage=index))
+def complete(stage: Stage, index: int) -> list[Clock]:
+    """Steps in which every player of the stage moves: the first in which all do, for a critic may have several before;
+    where players take whole steps in turn, the first step of each."""
+    everyone, firsts = {player.name for player in stage.players}, dict[str, Clock]()
+    for steps in range(PROBED):
+        clock = Clock(steps=steps, stage=index)
+        moving = {player.name for player, _ in stage.turns(clock)}
+        if moving == everyone:
+            return [clock]
+        for name in moving:
+            firsts.setdefault(name, clock)
+    return list(dict.fromkeys(firsts.values())) or [Clock(stage=index)]
 
 
 class Chance(TorchFunctionMode):

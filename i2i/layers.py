@@ -34,6 +34,7 @@ __all__ = [
     "Wide",
     "conv2d",
     "init_normal",
+    "init_xavier",
     "modes",
     "normalised",
     "power_iteration",
@@ -340,10 +341,22 @@ class EqualisedConv2d(nn.Conv2d):
         size: of the square kernel.
         padding: with zeros.
         gain: sqrt(2) before a rectifier (He et al. 2015), 1 before nothing.
+        stride: pixels from one place of the kernel to the next.
+        bias: whether it has one.
     """
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, padding: int = 0, gain: float = math.sqrt(2)) -> None:
-        super().__init__(inputs, outputs, size, padding=padding)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        *,
+        padding: int = 0,
+        gain: float = math.sqrt(2),
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(inputs, outputs, size, stride, padding, bias=bias)
         self.scale = gain / math.sqrt(inputs * size**2)
 
     def reset_parameters(self) -> None:
@@ -522,11 +535,27 @@ def init_normal(network: Network, *, std: float = 0.02) -> Network:
 
     The initialisation of DCGAN, pix2pix and CycleGAN. Draws from the global generator.
     """
+    return initialised(network, lambda weight: nn.init.normal_(weight, 0.0, std), std)
+
+
+def init_xavier(network: Network, *, gain: float = 0.02) -> Network:
+    """Draw convolutions and linear layers from N(0, gain * sqrt(2 / (fan-in + fan-out))) (Glorot and Bengio 2010,
+    Eq. 16) and norm scales from N(1, gain), zero the biases; return the network.
+
+    The initialisation of CUT. Draws from the global generator.
+    """
+    return initialised(network, lambda weight: nn.init.xavier_normal_(weight, gain), gain)
+
+
+def initialised(network: Network, draw: Callable[[Tensor], Tensor], std: float) -> Network:
+    """`network` with its weights drawn and its norms' scales around 1; what draws its own weights is left as it is."""
     for module in network.modules():
+        if isinstance(module, EqualisedConv2d | EqualisedLinear):
+            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             if not isinstance(module.weight, nn.Parameter):
                 continue  # a fixed filter
-            nn.init.normal_(module.weight, 0.0, std)
+            draw(module.weight)
         elif isinstance(module, BatchNorm | nn.modules.batchnorm._BatchNorm) and module.weight is not None:
             nn.init.normal_(module.weight, 1.0, std)
         else:

@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from i2i.aids import R1
 from i2i.data.captioned import Captions, Described, codes
 from i2i.data.labelled import Alone, Labelled
 from i2i.game import HalfLife, Spec
 from i2i.layers import InstanceNorm
+from i2i.losses import LOGISTIC
 from i2i.metrics.classifier import Classification, PictureClassifier
+from i2i.translation.cut import CUT, AntialiasedResnet, SinDiscriminator, SinGenerator, of_all
 from i2i.translation.cyclegan import CycleGAN, ResnetGenerator
+from i2i.translation.discogan import Curriculum, DiscoGAN, EncoderDecoder, MatchedDiscriminator
 from i2i.translation.pix2pix import PatchDiscriminator, Pix2Pix, UnetGenerator
 from i2i.unconditional import autoencoder, infogan
 from i2i.unconditional.cgan import CGAN, ConditionalDCDiscriminator, ConditionalDCGenerator
@@ -188,3 +192,23 @@ def tiny_autoencoder(**more: Any) -> autoencoder.Autoencoder:
     encoder = Spec.to(autoencoder.Encoder, size=16, numbers=3 * len(code.says), hidden=5)
     decoder = Spec.to(autoencoder.Decoder, size=16, code=3, hidden=5)
     return autoencoder.Autoencoder(encoder, decoder, **{"average": AVERAGE, **more})
+
+
+def tiny_discogan(**more: Any) -> DiscoGAN:
+    share = Curriculum(first=0.25, then=0.75, images=8)
+    networks = Spec.to(EncoderDecoder, width=2, depth=2), Spec.to(MatchedDiscriminator, width=2, depth=3)
+    return DiscoGAN(*networks, **{"share": share, "average": AVERAGE, **more})
+
+
+def tiny_cut(**more: Any) -> CUT:
+    generator = Spec.to(AntialiasedResnet, width=2, blocks=1, bias=False)
+    norm = f"{InstanceNorm.__module__}:{InstanceNorm.__qualname__}"
+    discriminator = Spec.to(PatchDiscriminator, channels=3, width=4, field=16, norm=norm)
+    few = {"layers": (0, 4, 8, 12), "patches": 5, "features": 6}
+    return CUT(generator, discriminator, **{**few, "average": AVERAGE, **more})
+
+
+def tiny_sincut(**more: Any) -> CUT:
+    networks = Spec.to(SinGenerator, width=2, blocks=2), Spec.to(SinDiscriminator, width=2, size=16)
+    single = {"layers": (0, 2, 4), "patches": 1, "features": 6, "negatives": of_all, "pixel": 1.0}
+    return CUT(*networks, **{**single, "rule": LOGISTIC, "r1": R1(1.0, every=1), "average": AVERAGE, **more})

@@ -18,12 +18,15 @@ from games import (
     tiny_autoencoder,
     tiny_cgan,
     tiny_classification,
+    tiny_cut,
     tiny_cyclegan,
     tiny_dcgan,
+    tiny_discogan,
     tiny_infogan,
     tiny_joint_embedding,
     tiny_pix2pix,
     tiny_progan,
+    tiny_sincut,
     tiny_stackgan,
     tiny_wgan,
     tiny_wgan_gp,
@@ -38,6 +41,9 @@ from i2i.trainer import Trainer
 GAMES = {
     "pix2pix": tiny_pix2pix,
     "cyclegan": tiny_cyclegan,
+    "cut": lambda: tiny_cut(flip=0.5),
+    "sincut": tiny_sincut,
+    "discogan": tiny_discogan,
     "dcgan": tiny_dcgan,
     "cgan": tiny_cgan,
     "classification": tiny_classification,
@@ -58,7 +64,8 @@ def main(game: str, ranks: int, out: Path, stop: int) -> None:
     with seeded(1):
         played = GAMES[game]()
     settings = Training(images=24, batch=4, lane=2, seed=3, threads=1, save_every=12)
-    data = Gray() if game in ALONE else WITH_MORE[game]() if game in WITH_MORE else Noise(size=32)
+    size = 16 if game == "sincut" else 32
+    data = Gray() if game in ALONE else WITH_MORE[game]() if game in WITH_MORE else Noise(size=size)
     trainer = Trainer(played, data, settings, out, device="cpu", say=print)
     assert trainer.ranks == ranks, f"{ranks} ranks were asked for, {trainer.ranks} came up"
     trainer.run(stop_at=stop, quiet=True)

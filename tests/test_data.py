@@ -27,7 +27,7 @@ from i2i.data.datasets import Paired, Unaligned, locate, with_channels
 from i2i.data.folders import find, pair, read_pixels, read_size, scan
 from i2i.data.resize import PREPROCESSES, Preprocess, fitted, resize
 from i2i.data.stream import Stream, to_range
-from i2i.data.transforms import Geometric, Photometric
+from i2i.data.transforms import Geometric, Photometric, Thicker
 from i2i.errors import UserError
 from i2i.spec import Spec
 
@@ -667,3 +667,23 @@ def test_one_picture_a_side_is_enough_where_that_is_said(tmp_path: Path) -> None
     data = Unaligned(str(tmp_path / "a"), str(tmp_path / "b"), fewest=1, preprocess="crop", load=16, crop=16)
     assert len(data) == 1
     assert len({data[position].a.numpy().tobytes() for position in range(20)}) > 10
+
+
+def test_lines_of_a_are_made_thicker_before_they_are_shrunk(tmp_path: Path) -> None:
+    """A line of one pixel that shrinks to an eighth is an eighth as dark, one of three pixels three eighths."""
+    line = np.full((64, 64, 3), 255, np.uint8)
+    line[:, 33] = 0
+    for side in "ab":
+        for name in "12":
+            (tmp_path / side).mkdir(exist_ok=True)
+            Image.fromarray(line).save(tmp_path / side / f"{name}.png")
+    thicker = Thicker(size=3)
+    assert (thicker(line)[:, 32:35] == 0).all()
+    assert (thicker(line)[:, [31, 35]] == 255).all()
+    assert thicker(line[..., :1]).shape == (64, 64, 1)
+    folders = str(tmp_path / "a"), str(tmp_path / "b")
+    data = Unaligned(*folders, load=8, crop=8, flip=False, before=thicker)
+    darkness = [255 - side.float().mean(1)[0].min().item() for side in data[0]]
+    assert darkness[0] == pytest.approx(3 * darkness[1], rel=0.2)
+    with pytest.raises(UserError, match="3, 5, ..., not 4"):
+        Thicker(size=4)

@@ -26,6 +26,7 @@ from i2i.layers import (
     SelfAttention,
     StoredBatchNorm,
     init_normal,
+    init_xavier,
 )
 
 
@@ -351,3 +352,22 @@ def test_all_of_self_attention_learns_also_from_a_penalty_on_slopes() -> None:
     (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     slope.square().sum().backward()
     assert all(parameter.grad.any() for parameter in layer.parameters())
+
+
+def test_xavier_draws_by_what_goes_in_and_out() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 24, 3), nn.Linear(200, 100), BatchNorm(4096), EqualisedConv2d(64, 64, 3))
+    assert init_xavier(network, gain=0.5) is network
+    for layer, given, made in ((network[0], 8 * 9, 24 * 9), (network[1], 200, 100)):
+        assert layer.weight.std().item() == pytest.approx(0.5 * math.sqrt(2 / (given + made)), rel=0.05)
+        assert not layer.bias.any()
+    assert network[2].weight.mean().item() == pytest.approx(1, abs=0.05)
+    assert network[2].weight.std().item() == pytest.approx(0.5, rel=0.05)
+    assert network[3].weight.std().item() == pytest.approx(1, rel=0.05)  # what scales its weights draws them itself
+
+
+def test_an_equalised_convolution_may_stride_and_have_no_bias() -> None:
+    layer, x = EqualisedConv2d(3, 4, 3, padding=1, stride=2, bias=False), torch.randn(1, 3, 8, 8)
+    assert layer.bias is None
+    plain = F.conv2d(x, layer.weight * math.sqrt(2 / 27), None, 2, 1)
+    assert torch.allclose(layer(x), plain, atol=1e-6)

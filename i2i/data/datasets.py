@@ -8,7 +8,7 @@ change nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -61,15 +61,23 @@ class Prepared:
     Args:
         crop: the side of the square that will be cut; 0 if none will.
         channels: wanted of each picture of an item.
+        before: what is done to each picture before it is resized; None for nothing.
 
     Raises UserError for a picture that cannot be read, or is smaller than the crop.
     """
 
     def __init__(
-        self, source: Source, preprocess: str, load: int, crop: int, channels: Sequence[int], keep: bool
+        self,
+        source: Source,
+        preprocess: str,
+        load: int,
+        crop: int,
+        channels: Sequence[int],
+        keep: bool,
+        before: Callable[[Pixels], Pixels] | None = None,
     ) -> None:
         self.source, self.preprocess, self.load, self.crop = source, preprocess, load, crop
-        self.channels, self.keep = tuple(channels), keep
+        self.channels, self.keep, self.before = tuple(channels), keep, before
         self.kept: dict[int, tuple[Pixels, ...]] = {}
         for index in range(min(len(source), CHECKED)):
             self.check(index, *fitted(*source.size(index), preprocess, load))
@@ -83,7 +91,8 @@ class Prepared:
         if index in self.kept:
             return self.kept[index]
         read = zip(self.source.read(index), self.channels, strict=True)
-        fitting = (with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read)
+        fitting = [with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read]
+        fitting = [self.before(pixels) for pixels in fitting] if self.before else fitting
         pictures = tuple(np.ascontiguousarray(fit(pixels, self.preprocess, self.load)) for pixels in fitting)
         for pixels in pictures:
             self.check(index, pixels.shape[1], pixels.shape[0])
@@ -189,6 +198,8 @@ class Unaligned:
         side_by_side: the folders hold pairs side by side: A is the left half of those in `a`, B the right half of those
             in `b` (the two may be one folder; which belongs to which is forgotten).
         photometric: changes of A alone.
+        before: what is done to each picture of A [H,W,C] before it is resized, such as
+            `{of: i2i.data.transforms:Thicker, size: 3}`.
         fewest: refuse folders of fewer pictures; 1 for single-image translation, where random crops of one large
             picture stand for a data set.
 
@@ -213,6 +224,7 @@ class Unaligned:
         channels: tuple[int, int] = (3, 3),
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
+        before: Callable[[Pixels], Pixels] | None = None,
         fewest: int = 2,
         seed: int = 0,
     ) -> None:
@@ -229,7 +241,9 @@ class Unaligned:
             if len(source) < fewest:
                 held = f"{len(source)} image{'s' if len(source) != 1 else ''}"
                 raise UserError(f"{base.name} holds {held}; Unaligned needs at least {fewest} ({base})")
-            self.sides.append(Prepared(source, preprocess, load, cut, channels[side : side + 1], keep_in_memory))
+            alone = before if side == A_SIDE else None
+            one = channels[side : side + 1]
+            self.sides.append(Prepared(source, preprocess, load, cut, one, keep_in_memory, alone))
         self.geometric = Geometric(cut, flip=flip)
         self.photometric = Photometric(photometric) if photometric else None
 

@@ -58,6 +58,9 @@ ALLOWED = frozenset(
         "i2i.layers:InstanceNorm",
         "i2i.layers:StoredBatchNorm",
         "i2i.translation.cut:AntialiasedResnet",
+        "i2i.translation.cut:SinGenerator",
+        "i2i.translation.discogan:EncoderDecoder",
+        "i2i.translation.discogan:PointGenerator",
         "torch.nn:Identity",
     }
 )

@@ -249,7 +249,7 @@ def other(tensors: Tensors) -> str:
     if any(key.startswith("final_linear.") for key in keys) or any(".final_linear." in key for key in keys):
         return f"is a StyleGAN2 discriminator: {JUDGES}"
     if any(key.startswith("encoder.convs.") for key in keys) and any(key.startswith("decoder.convs.") for key in keys):
-        return "is CUT's generator of StyleGAN2's type (--netG stylegan2), which i2i has no network for"
+        return "is CUT's generator of StyleGAN2's type (--netG stylegan2), which is not converted"
     if kernels and scores and all(shape[2:] in ((4, 4), (1, 1)) for shape in kernels):
         kind = "a pixel discriminator" if kernels[0][2] == 1 else "a patch discriminator"
         return f"is {kind}{f' of {scores} scales' if scores > 1 else ''}: {JUDGES}"
