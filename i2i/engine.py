@@ -24,7 +24,7 @@ from i2i import images, layers
 from i2i.bands import Plan
 from i2i.errors import UserError
 from i2i.game import Card
-from i2i.images.picture import LUMA
+from i2i.images.picture import LUMA, as_depth
 from i2i.memory import SLACK, Appetite, amount, free_memory, given_back
 from i2i.rows import Rows
 from i2i.schedules import mix
@@ -65,6 +65,7 @@ class Item(NamedTuple):
     pixels: Array | Tensor  # [H,W,C] with the network's channels, or [C,H,W] in the card's range
     seed: int
     gray: bool = False  # the result is to be gray, too, though the network draws colours
+    source: Array | None = None  # the picture [H,W] or [H,W,C], where the network gives colours to its lightness
 
     @property
     def size(self) -> tuple[int, int]:
@@ -110,6 +111,9 @@ class Engine:
 
     A network that enlarges is taken to keep what it sees: gray stays gray (the luma of what it draws), alpha passes
     through it as a gray picture, and one that knows gray only gets the luma of colours, which are enlarged bicubically.
+
+    A network that takes lightness and gives chroma colours pictures: of those that have colours it sees the lightness,
+    and the lightness stays as it was.
 
     Raises UserError where the device is missing or the card has no such mode.
     """
@@ -250,7 +254,9 @@ class Engine:
         if self.of_luma(picture.pixels):
             made = images.recolored(made, parts[0], top=top, height=height)
         if len(results) == 1:
-            return made
+            if picture.alpha is None or self.card.scale != 1 or (made.ndim == 3 and made.shape[2] in (2, 4)):
+                return made
+            return np.dstack([made, as_depth(picture.alpha[top : top + len(made)], made.dtype)])
         assert picture.alpha is not None
         return np.dstack([made, images.settled(results[1], picture.alpha, top=top, height=height)])
 
@@ -268,7 +274,7 @@ class Engine:
 
     def expected(self, picture: images.Picture, width: int, height: int) -> images.Picture:
         """What becomes of a picture, at that size, with pixels that are all 0 and take no memory."""
-        channels = self.card.channels[1]
+        channels = self.card.channels[1] if self.card.holds[1].kind == "colours" else 3
         if channels in (1, 3):
             channels = 3 if self.of_luma(picture.pixels) else 1 if self.grays(picture.pixels) else channels
             channels += picture.alpha is not None
@@ -315,7 +321,8 @@ class Engine:
     def item(self, place: int, given: Array | Tensor) -> Item:
         """What goes through the network of an image. Raises UserError where it cannot."""
         seed = self.content_seed(given) if self.mode == "paper" else 0
-        return Item(place, self.adapted(given), seed, self.grays(given))
+        source = given if self.card.holds[1].kind == "chroma" and not isinstance(given, Tensor) else None
+        return Item(place, self.adapted(given), seed, self.grays(given), source)
 
     def precise(self, given: Array | Tensor) -> str:
         """The precision that an image runs in."""
@@ -329,6 +336,10 @@ class Engine:
             raise UserError(f"an image is [H,W] or [H,W,C], not {list(given.shape)}")
         if given.dtype not in (np.uint8, np.uint16) and not np.issubdtype(given.dtype, np.floating):
             raise UserError(f"an image is uint8, uint16 or float, not {given.dtype}")
+        if self.card.holds[0].kind == "lightness":
+            if given.ndim == 3 and given.shape[2] not in (1, 3):
+                raise UserError(f"the network takes gray or colours, the image has {given.shape[2]} channels")
+            return images.lightness(given)[..., None] / 100
         return with_channels(given, self.card.channels[0])
 
     def content_seed(self, given: Array | Tensor) -> int:
@@ -503,7 +514,7 @@ class Engine:
             y = band[0, :, : height - first, :width]
             if not torch.isfinite(y).all():
                 raise FloatingPointError
-            yield self.leaving(y, item)
+            yield self.leaving(y, item, first)
 
     def affordable(self, plan: Plan, width: int, free: int) -> int | None:
         """Rows of a picture of that width that may make a band in so many bytes; None where that need not be asked.
@@ -555,12 +566,16 @@ class Engine:
         y = result[:, :height, :width]
         return self.leaving(y, item) if torch.isfinite(y).all() else None
 
-    def leaving(self, y: Tensor, item: Item) -> Any:
-        """[C,H,W] of the network as the item's kind: a tensor, or an array [H,W(,C)] of the item's type."""
+    def leaving(self, y: Tensor, item: Item, top: int = 0) -> Any:
+        """[C,H,W] of the network, rows from `top` on, as the item's kind: a tensor, or an array [H,W(,C)] of the item's
+        type."""
         low, high = self.card.value_range[1]
         if isinstance(item.pixels, Tensor):
             return y.to(torch.float32, copy=True)
         y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
+        if item.source is not None:
+            chroma = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy()
+            return images.coloured(chroma, item.source[top : top + len(chroma)])
         if item.gray and y.shape[2] == 3:
             y = y @ torch.as_tensor(LUMA, dtype=y.dtype, device=y.device)[:, None]
         kind = item.pixels.dtype
@@ -576,6 +591,8 @@ class Engine:
         """Room for a result of the item's kind."""
         height, width = (side * self.card.scale for side in item.size)
         channels = 1 if item.gray else self.card.channels[1]
+        if item.source is not None:
+            return np.empty((height, width, 3), item.source.dtype)
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)

@@ -20,6 +20,7 @@ from i2i.spec import Spec
 __all__ = [
     "Card",
     "Clock",
+    "Content",
     "Export",
     "Game",
     "HalfLife",
@@ -165,6 +166,18 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What the channels of a picture hold, where a network takes or gives it.
+
+    Attributes:
+        kind: "colours": gray or red, green and blue, with or without alpha; "lightness": the L of CIE L*a*b*, 0 to 100
+            over the range of values; "chroma": its a and b, -110 to 110.
+    """
+
+    kind: Literal["colours", "lightness", "chroma"] = "colours"
+
+
+@dataclass(frozen=True)
 class Card:
     """What the engine must know to run a network; travels in the generator file.
 
@@ -187,6 +200,8 @@ class Card:
         size: height and width of what a "latent" network draws, and of what a "classifier" takes; how many characters a
             "text" network reads; 0 for others.
         classes: of kind "classifier": the names of the K classes.
+        holds: what the channels of the input and of the output hold. What gives chroma gives it to the lightness that
+            went in.
     """
 
     kind: Literal["image", "latent", "classifier", "text"] = "image"
@@ -205,8 +220,13 @@ class Card:
     latent: tuple[Part, ...] = ()
     size: int = 0
     classes: tuple[str, ...] = ()
+    holds: tuple[Content, Content] = (Content(), Content())
 
     def __post_init__(self) -> None:
+        if (self.holds[0].kind == "chroma" or self.holds[1].kind == "chroma") and (
+            self.holds != (Content("lightness"), Content("chroma")) or self.channels != (1, 2) or self.scale != 1
+        ):
+            raise ValueError("card: chroma, two channels, is given to lightness, one channel, of the same size")
         if self.kind == "latent" and sum(part.size for part in self.latent) != self.channels[0]:
             raise ValueError(f"card: the parts of the latent vector are not {self.channels[0]} numbers together")
         if self.mode not in self.modes:

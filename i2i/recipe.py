@@ -80,6 +80,7 @@ KNOWN = (
     "i2i.data.datasets:Unaligned",
     "i2i.data.datasets:Photographs",
     "i2i.data.captioned:Captioned",
+    "i2i.data.coloured:Coloured",
     "i2i.schedules:Constant",
     "i2i.schedules:LinearToZero",
     "i2i.schedules:Steps",

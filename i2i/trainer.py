@@ -111,6 +111,8 @@ class Trainer:
         self.means = Means(self.device)
         self.seconds = 0.0
         self.stopping: str | None = None
+        for name, export in game.exports().items():
+            self._card(name, export.card)  # what the data holds must be something that the network can take
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
             for module in network.modules():
@@ -411,6 +413,8 @@ class Trainer:
         columns = self.game.preview(batch, networks)
         for part, training in was_training:
             part.training = training
+        if hasattr(self.data, "shown"):
+            columns = self.data.shown(columns)
         if columns:
             save_sheet(self.out / "sheets" / f"{self.clock.images:010d}.png", contact_sheet(columns))
 
@@ -461,6 +465,11 @@ class Trainer:
             hardware=", ".join(f"{key} {value}" for key, value in self.circumstances().items()),
         )
         a, b = (self.card["a"], self.card["b"]) if name != "b2a" else (self.card["b"], self.card["a"])
+        holds = getattr(self.data, "holds", card.holds) if card.kind == "image" else card.holds
+        try:
+            card = replace(card, holds=holds[::-1] if name == "b2a" else holds)
+        except ValueError as error:
+            raise UserError(f"the generator '{name}' does not fit the data: {error}") from None
         return describe(card, a=a, b=b, origin=origin)
 
     def circumstances(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ change nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -22,10 +22,9 @@ from i2i.data.cache import Packed
 from i2i.data.folders import find, scan
 from i2i.data.resize import PREPROCESSES, Preprocess, fit, fitted
 from i2i.data.sources import Halves, Pixels, Singles, Source, pairs_in
-from i2i.data.transforms import Geometric, Photometric
+from i2i.data.transforms import Geometric, Photometric, Steps
 from i2i.errors import UserError
 from i2i.schedules import Purpose, mix
-from i2i.spec import Spec
 
 __all__ = ["Pair", "Paired", "Photographs", "Picture", "Unaligned", "Unpaired"]
 
@@ -121,6 +120,7 @@ class Paired:
             "scale-width": to width `load`, height in proportion; "scale-width+crop": that, then the crop; "none".
         load, crop: in pixels.
         flip: mirror both left and right with probability 1/2.
+        geometry: random changes of place before the crop, the same for both; see `transforms.Geometric`.
         photometric: changes of the input alone; see `transforms.Photometric`.
         channels: wanted of input and target, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
         keep_in_memory: keep decoded and resized pixels, so that each file is read once.
@@ -144,7 +144,8 @@ class Paired:
         load: int = 286,
         crop: int = 256,
         flip: bool = True,
-        photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
+        geometry: Steps | None = None,
+        photometric: Steps | None = None,
         channels: tuple[int, int] = (3, 3),
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
@@ -163,7 +164,7 @@ class Paired:
         self.swapped, self.seed = direction == "b2a", seed
         stored = channels[::-1] if self.swapped else channels
         self.prepared = Prepared(source, preprocess, load, cut, stored, keep_in_memory)
-        self.geometric = Geometric(cut, flip=flip)
+        self.geometric = Geometric(cut, flip=flip, before=geometry)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -188,11 +189,12 @@ class Unaligned:
         a, b: folders, looked for here, in ./datasets and under $I2I_DATA; or files that `i2i data cache` wrote.
         side_by_side: the folders hold pairs side by side: A is the left half of those in `a`, B the right half of those
             in `b` (the two may be one folder; which belongs to which is forgotten).
+        geometry: random changes of place before the crop; see `transforms.Geometric`.
         photometric: changes of A alone.
         fewest: refuse folders of fewer pictures; 1 for single-image translation, where random crops of one large
             picture stand for a data set.
 
-    The other arguments are those of `Paired`; crops and flips of A and B are drawn independently.
+    The other arguments are those of `Paired`; what is random is drawn for A and for B independently.
 
     Raises UserError for folders or files that are missing, damaged or do not fit, and for fewer than `fewest` pictures.
     """
@@ -209,7 +211,8 @@ class Unaligned:
         load: int = 286,
         crop: int = 256,
         flip: bool = True,
-        photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
+        geometry: Steps | None = None,
+        photometric: Steps | None = None,
         channels: tuple[int, int] = (3, 3),
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
@@ -230,7 +233,7 @@ class Unaligned:
                 held = f"{len(source)} image{'s' if len(source) != 1 else ''}"
                 raise UserError(f"{base.name} holds {held}; Unaligned needs at least {fewest} ({base})")
             self.sides.append(Prepared(source, preprocess, load, cut, channels[side : side + 1], keep_in_memory))
-        self.geometric = Geometric(cut, flip=flip)
+        self.geometric = Geometric(cut, flip=flip, before=geometry)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -259,6 +262,7 @@ class Photographs:
         roots: folders, looked for here, in ./datasets and under $I2I_DATA, taken together; or one file that
             `i2i data cache` wrote.
         crop: the side of the random crop in pixels, a multiple of the enlargement.
+        geometry: random changes of place before the crop; see `transforms.Geometric`.
         flip: mirror left and right with probability 1/2.
         turn: turn by a quarter, a half or three quarters, or not, with equal probability.
         channels: wanted, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
@@ -276,6 +280,7 @@ class Photographs:
         roots: Sequence[str],
         *,
         crop: int = 96,
+        geometry: Steps | None = None,
         flip: bool = True,
         turn: bool = True,
         channels: int = 3,
@@ -294,7 +299,7 @@ class Photographs:
             source = Singles([file for folder in found for file in scan(folder, without)])
         self.seed = seed
         self.prepared = Prepared(source, "crop", crop, cut, (channels,), keep_in_memory)
-        self.geometric = Geometric(cut, flip=flip, turn=turn)
+        self.geometric = Geometric(cut, flip=flip, turn=turn, before=geometry)
 
     def __len__(self) -> int:
         return len(self.prepared)
