@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from i2i.bands import Plan
 from i2i.checkpoint import read_header, save_generator
-from i2i.layers import init_normal
+from i2i.layers import BlurDown, BlurUp, init_normal
 from i2i.spec import Spec
-from i2i.translation.cut import AntialiasedResnet, BlurDown, BlurUp
+from i2i.translation.cut import AntialiasedResnet
 from i2i.zoo import load_generator
 
 
