@@ -278,7 +278,22 @@ def card_from(values: Mapping[str, Any]) -> Card:
 
 def content_from(values: Mapping[str, Any]) -> Content:
     """A Content from its JSON form, as `card_from`."""
-    content = Content(**values)
-    if content.kind not in CONTENTS:
-        raise ValueError(f"the content of a picture is {content.kind!r}")
+    content = replace(
+        Content(**{key: value for key, value in values.items() if key not in ("kind", "classes", "ignored")}),
+        kind=values.get("kind", "colours"),
+        classes=tuple((str(name), colour_from(colour)) for name, colour in values.get("classes", ())),
+        ignored=tuple(map(colour_from, values.get("ignored", ()))),
+    )
+    if content.kind not in CONTENTS or type(content.within) is not int or not 0 <= content.within <= 255:
+        raise ValueError(f"the content of a picture is {content.kind!r}, within {content.within!r}")
+    if content.palette is not None and len(content.palette.classes) != len(content.classes):
+        raise ValueError("a class has two colours")
     return content
+
+
+def colour_from(values: Any) -> tuple[int, int, int]:
+    """Red, green and blue in 8 bits, as `card_from`."""
+    red, green, blue = values
+    if any(type(level) is not int or not 0 <= level <= 255 for level in (red, green, blue)):
+        raise ValueError(f"{values!r} is no colour")
+    return red, green, blue

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from i2i import images, layers
 from i2i.bands import Plan
 from i2i.errors import UserError
-from i2i.game import Card
+from i2i.game import Card, Content
 from i2i.images.picture import LUMA, as_depth
 from i2i.memory import SLACK, Appetite, amount, free_memory, given_back
 from i2i.rows import Rows
@@ -66,6 +66,7 @@ class Item(NamedTuple):
     seed: int
     gray: bool = False  # the result is to be gray, too, though the network draws colours
     source: Array | None = None  # the picture [H,W] or [H,W,C], where the network gives colours to its lightness
+    labels: bool = False  # the pixels are the numbers of classes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -76,6 +77,8 @@ class Item(NamedTuple):
     def shrunk(self, factor: int) -> Item:
         """The image with sides 1/factor as long."""
         height, width = (max(1, side // factor) for side in self.size)
+        if self.labels:
+            return self._replace(pixels=self.pixels[::factor, ::factor][:height, :width])
         if isinstance(self.pixels, Tensor):
             return self._replace(pixels=F.interpolate(self.pixels[None].float(), (height, width), mode="area")[0])
         values = self.pixels if self.pixels.dtype != np.float16 else self.pixels.astype(np.float32)
@@ -207,7 +210,8 @@ class Engine:
             return out if image.ndim == 4 else out[0]
         if not isinstance(image, np.ndarray):
             raise TypeError(f"an image is a PIL image, a numpy array or a tensor, not {type(image).__name__}")
-        if image.ndim == 3 and image.shape[2] in (2, 4) and image.shape[2] != self.card.channels[0]:
+        apart = image.ndim == 3 and image.shape[2] in (2, 4)  # colours and alpha, or as many channels as that
+        if apart and (image.shape[2] != self.card.channels[0] or self.card.holds[0].kind != "colours"):
             color = image[..., 0] if image.shape[2] == 2 else image[..., :3]
             if np.issubdtype(image.dtype, np.floating):
                 raise UserError("a float image has 1 or 3 channels; take the alpha off")
@@ -237,12 +241,12 @@ class Engine:
     def parts(self, picture: images.Picture) -> list[Array]:
         """What of a picture goes through the network: its pixels, with alpha where there is a channel for that; else
         alpha by itself, where it must be enlarged."""
-        pixels, alpha = picture.pixels, picture.alpha
-        if self.card.channels[0] in (2, 4):
+        pixels, alpha, gives = picture.pixels, picture.alpha, self.card.holds[1].kind
+        if self.card.channels[0] in (2, 4) and self.card.holds[0].kind == "colours":
             if alpha is None:
                 alpha = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
             return [np.dstack([with_channels(pixels, self.card.channels[0] - 1), alpha])]
-        if alpha is None or self.card.scale == 1 or self.card.channels[1] in (2, 4):
+        if alpha is None or self.card.scale == 1 or (self.card.channels[1] in (2, 4) and gives == "colours"):
             return [pixels]
         return [images.filled(pixels, alpha), alpha]
 
@@ -262,10 +266,14 @@ class Engine:
 
     def of_luma(self, pixels: Array) -> bool:
         """Whether of these colours only the luma goes through the network."""
-        return pixels.ndim == 3 and pixels.shape[2] == 3 and self.card.channels == (1, 1) and self.card.scale != 1
+        gray = self.card.channels == (1, 1) and self.card.holds == (Content(), Content())
+        return pixels.ndim == 3 and pixels.shape[2] == 3 and gray and self.card.scale != 1
 
     def noted(self, picture: images.Picture) -> images.Picture:
-        """`picture` with what a user should know of what the network does to such a one."""
+        """`picture` with what a user should know of what the network does to such a one; without the profile of its
+        colours where those of classes take their place."""
+        if (palette := self.card.holds[1].palette) is not None:
+            return replace(picture, icc=None, palette=tuple(palette.classes.values()))
         if self.card.channels != (1, 1) or picture.pixels.ndim == 2:
             return picture
         what = "the network knows gray only; " + ("its luma went through it, and its colours were enlarged beside it"
@@ -278,11 +286,13 @@ class Engine:
         if channels in (1, 3):
             channels = 3 if self.of_luma(picture.pixels) else 1 if self.grays(picture.pixels) else channels
             channels += picture.alpha is not None
-        return self.noted(picture).with_pixels(np.broadcast_to(picture.pixels.dtype.type(0), (height, width, channels)))
+        kind = picture.pixels.dtype if self.card.holds[1].kind != "labels" else np.dtype(np.uint8)
+        return self.noted(picture).with_pixels(np.broadcast_to(kind.type(0), (height, width, channels)))
 
     def grays(self, given: Any) -> bool:
         """Whether a colour network's result for these pixels is to be gray, as they are."""
         gray = not isinstance(given, Tensor) and (given.ndim == 2 or given.shape[2] == 1)
+        gray = gray and self.card.holds[1].kind == "colours"
         return gray and self.card.channels[1] in (1, 3) and (self.card.scale != 1 or self.card.channels[1] == 1)
 
     def run(self, pixels: Sequence[Array]) -> list[Array]:
@@ -322,7 +332,8 @@ class Engine:
         """What goes through the network of an image. Raises UserError where it cannot."""
         seed = self.content_seed(given) if self.mode == "paper" else 0
         source = given if self.card.holds[1].kind == "chroma" and not isinstance(given, Tensor) else None
-        return Item(place, self.adapted(given), seed, self.grays(given), source)
+        labels = self.card.holds[0].kind == "labels" and not isinstance(given, Tensor)
+        return Item(place, self.adapted(given), seed, self.grays(given), source, labels)
 
     def precise(self, given: Array | Tensor) -> str:
         """The precision that an image runs in."""
@@ -340,6 +351,10 @@ class Engine:
             if given.ndim == 3 and given.shape[2] not in (1, 3):
                 raise UserError(f"the network takes gray or colours, the image has {given.shape[2]} channels")
             return images.lightness(given)[..., None] / 100
+        if (palette := self.card.holds[0].palette) is not None:
+            if given.dtype.kind != "u":
+                raise UserError(f"a label map is uint8 or uint16, not {given.dtype}")
+            return palette.numbers(given, within=self.card.holds[0].within)[..., None]
         return with_channels(given, self.card.channels[0])
 
     def content_seed(self, given: Array | Tensor) -> int:
@@ -553,6 +568,10 @@ class Engine:
             x = item.pixels.to(self.device, torch.float32)
             return x if whole else x[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
         values = item.pixels if whole else item.pixels[rows][:, columns]
+        if item.labels:
+            own = torch.from_numpy(np.ascontiguousarray(values)).to(self.device).permute(2, 0, 1)
+            classes = torch.arange(self.card.channels[0], device=self.device)[:, None, None]
+            return torch.where(own == classes, high, low)
         peak = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
         values = np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))
         if not values.flags.writeable:
@@ -572,6 +591,8 @@ class Engine:
         low, high = self.card.value_range[1]
         if isinstance(item.pixels, Tensor):
             return y.to(torch.float32, copy=True)
+        if (palette := self.card.holds[1].palette) is not None:
+            return palette.drawn(y.argmax(0).cpu().numpy())
         y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
         if item.source is not None:
             chroma = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy()
@@ -591,8 +612,8 @@ class Engine:
         """Room for a result of the item's kind."""
         height, width = (side * self.card.scale for side in item.size)
         channels = 1 if item.gray else self.card.channels[1]
-        if item.source is not None:
-            return np.empty((height, width, 3), item.source.dtype)
+        if self.card.holds[1].kind != "colours" and not isinstance(item.pixels, Tensor):
+            return np.empty((height, width, 3), np.uint8 if item.source is None else item.source.dtype)
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)

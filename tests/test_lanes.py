@@ -21,7 +21,10 @@ from i2i.trainer import Trainer
 
 HERE = Path(__file__).parent
 STEPS, BATCH = 6, 4
-GAMES = "pix2pix cyclegan dcgan cgan progan wgan wgan-gp stackgan joint-embedding infogan autoencoder classification"
+GAMES = (
+    "pix2pix cyclegan dcgan cgan progan wgan wgan-gp stackgan joint-embedding infogan autoencoder classification "
+    "augmented"
+)
 
 
 def play(game: str, ranks: int, out: Path, *, stop: int = STEPS * BATCH) -> None:

@@ -106,7 +106,7 @@ def show(model: str, as_json: bool) -> None:
             "direction": f"{card.a} -> {card.b}",
             "channels": f"{card.channels[0]} -> {card.channels[1]}, "
             f"values {card.value_range[0]} -> {card.value_range[1]}",
-            "holds": " -> ".join(content.kind for content in card.holds) if card.holds != Card().holds else "",
+            "holds": " -> ".join(map(str, card.holds)) if card.holds != Card().holds else "",
             "latent": "; ".join(map(_part, card.latent)),
             "classes": ", ".join(card.classes),
             "sizes": sizes,

@@ -15,7 +15,9 @@ from typing import Any
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or the import asks a server for its newest version
 
 import albumentations
+import cv2
 import numpy as np
+from albumentations.augmentations.crops.transforms import CropSizeError
 from albumentations.augmentations.dropout.transforms import BaseDropout
 from albumentations.core.composition import BaseCompose
 from albumentations.core.transforms_interface import BasicTransform, DualTransform, ImageOnlyTransform, Transform3D
@@ -37,6 +39,7 @@ COLOURING = (
     albumentations.Mosaic, albumentations.OverlayElements, albumentations.PixelDropout,
 )  # fmt: skip
 """What albumentations counts as geometry, though it changes what pixels hold."""
+TARGETS = {"image": "image", "labels": "mask"}
 Steps = Sequence[Spec | Mapping[str, Any]]
 
 
@@ -65,20 +68,31 @@ class Geometric:
             self.steps.append((FLIP, albumentations.HorizontalFlip(p=0.5)))
         if turn:
             self.steps.append((TURN, albumentations.RandomRotate90(p=1.0)))
-        self.compose = albumentations.Compose(
-            [step for _, step in self.steps], additional_targets={"other": "image"}, strict=True
-        )
+        targets = {"other": "image"} | {f"{kind}{n}": TARGETS[kind] for kind in TARGETS for n in (0, 1)}
+        try:
+            self.compose = albumentations.Compose(
+                [step for _, step in self.steps], additional_targets=targets, strict=True
+            )
+        except ValueError as error:
+            raise UserError(f"geometry: {error}") from error
 
-    def __call__(self, seed: int, *pictures: Pixels) -> tuple[Pixels, ...]:
-        """One or two pictures [H,W,C] of equal height and width, uint8, uint16 or float32 -> the same, cropped."""
+    def __call__(self, seed: int, *pictures: Pixels, labels: Sequence[bool] = ()) -> tuple[Pixels, ...]:
+        """One or two pictures [H,W,C] of equal height and width, uint8, uint16 or float32 -> the same, cropped.
+
+        `labels`: which of them hold classes, whose pixels are moved to the nearest and not mixed.
+        """
         if not self.steps:
             return pictures
         for number, step in self.steps:
             sow(step, mix(seed, number))
-        names = ("image", "other")[: len(pictures)]
+        if any(labels):
+            names = [("labels" if holds else "image") + str(place) for place, holds in enumerate(labels)]
+            shown = {"image": pictures[0]}  # albumentations asks for one
+        else:
+            names, shown = ["image", "other"][: len(pictures)], {}
         try:
-            made = self.compose(**dict(zip(names, pictures, strict=True)))
-        except (ValueError, TypeError) as error:
+            made = self.compose(**shown, **dict(zip(names, pictures, strict=True)))
+        except (ValueError, TypeError, CropSizeError, cv2.error) as error:
             height, width, channels = pictures[0].shape
             what = f"{width}x{height} pixels, {channels} channels, {pictures[0].dtype}"
             raise UserError(f"geometry: {error} (a picture of {what})") from error
@@ -155,8 +169,13 @@ def check_moves(step: BasicTransform | BaseCompose) -> None:
             check_moves(inner)
     elif not isinstance(step, DualTransform) or isinstance(step, COLOURING):
         raise UserError(
-            f"geometry: {type(step).__name__} changes what pixels hold, and geometry only moves them, in both pictures of "
-            "a pair; put it under photometric, or leave it out"
+            f"geometry: {type(step).__name__} changes what pixels hold, and geometry only moves them, in both pictures "
+            "of a pair; put it under photometric, or leave it out"
+        )
+    elif isinstance(step, albumentations.GridElasticDeform):
+        raise UserError(
+            "geometry: GridElasticDeform fills with black where there were no pixels; take ElasticTransform or "
+            "GridDistortion, which reflect"
         )
 
 
