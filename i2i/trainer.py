@@ -141,8 +141,9 @@ class Trainer:
             self.seats[player.name] = self._seat(player, before.get(player.name) or self.retired.pop(player.name, None))
         self.retired |= {name: seat for name, seat in before.items() if name not in self.seats}
         for module in self.modules():
-            if hasattr(module, "join"):
-                module.join(self.game)
+            join: Any = getattr(module, "join", None)
+            if join is not None:
+                join(self.game)
         for seat in self.retired.values():
             if seat.average is not None:  # others go on with what is kept of it
                 seat.player.nets.load_state_dict(seat.average.state_dict())

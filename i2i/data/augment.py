@@ -165,7 +165,7 @@ def made(spec: Spec, *, moves: bool) -> AugmentationBase2D:
     usual = inspect.signature(kind).parameters.get("padding_mode")
     border = {} if usual is None else {"padding_mode": BORDERS.get(usual.default, usual.default)}
     try:
-        return Spec(spec.of, border | dict(spec.kwargs)).build()  # type: ignore[no-any-return]
+        return Spec(spec.of, border | dict(spec.kwargs)).build()
     except Exception as error:  # kornia checks its arguments in many ways
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{where}: {name}: {first}") from error

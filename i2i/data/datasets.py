@@ -275,9 +275,8 @@ class Unaligned:
             if len(source) < fewest:
                 held = f"{len(source)} image{'s' if len(source) != 1 else ''}"
                 raise UserError(f"{base.name} holds {held}; Unaligned needs at least {fewest} ({base})")
-            one = slice(side, side + 1)
-            prepared = Prepared(source, preprocess, load, cut, channels[one], keep_in_memory, self.holds[one])
-            self.sides.append(prepared)
+            content = [self.holds[side]]
+            self.sides.append(Prepared(source, preprocess, load, cut, [channels[side]], keep_in_memory, content))
         self.geometric = Geometric(cut, flip=flip, before=geometry)
         self.photometric = Photometric(photometric) if photometric else None
 

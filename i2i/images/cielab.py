@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -91,7 +93,7 @@ def linear(values: Array) -> Array:
     return np.where(unit <= 0.04045, unit / 12.92, curve).astype(np.float32)
 
 
-def encoded(light: Array, kind: np.dtype[np.generic]) -> Array:
+def encoded(light: Array, kind: np.dtype[Any]) -> Array:
     """The inverse of `linear`, in a type of numbers."""
     unit = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 0.0031308) ** (1 / 2.4) - 0.055)
     unit = unit.clip(0, 1)
