@@ -20,12 +20,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from i2i.game import Loss, Made
+from i2i.game import Game, Loss, Made
 from i2i.losses import Adversarial, slopes, wide
 from i2i.schedules import Clock
 from i2i.spec import Spec
 
-__all__ = ["R1", "Watch", "bare", "before", "noisy", "smoothed", "without_aids"]
+__all__ = ["R1", "Aid", "Watch", "bare", "before", "noisy", "smoothed", "without_aids"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -43,6 +43,18 @@ def smoothed(rule: Adversarial, *, real: float = 0.9) -> Adversarial:
     if not 0 < real <= 1:
         raise ValueError(f"a smoothed target lies above 0 and up to 1, not at {real}")
     return rule._replace(real=lambda score: real * rule.real(score) + (1 - real) * rule.fake(score))
+
+
+class Aid(nn.Module):
+    """A part of a critic that only training has, and that knows what it is part of."""
+
+    def attend(self, game: Game) -> None:
+        """Called by the trainer at the start of each stage in which the critic plays. Raises UserError where the game
+        is none for this aid."""
+
+    def notes(self) -> dict[str, Tensor]:
+        """Scalars for the journal and for `Game.observe`, equal on all ranks."""
+        return {}
 
 
 class InstanceNoise(nn.Module):

@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from i2i.aids import before
+from i2i.aids import Aid, before
 from i2i.errors import UserError
 from i2i.game import Game
 from i2i.losses import Adversarial, Score
@@ -128,7 +128,7 @@ class Listening:
         return self.rule(score)
 
 
-class ADA(nn.Module):
+class ADA(Aid):
     """The augmentations of App. B ("bgc": pixel blitting, geometry, colours), each with probability p, which changes as
     Sec. 3.1 has it. It stands in the journal, and is part of a checkpoint.
 
@@ -158,8 +158,8 @@ class ADA(nn.Module):
         for name, value in (("p", p), ("heard", 0.0), ("calls", 0.0), ("since", 0.0)):
             self.register_buffer(name, torch.tensor(value))
 
-    def join(self, game: Game) -> None:
-        """Hear what the game's rule scores. Raises UserError where it has none; called by the trainer."""
+    def attend(self, game: Game) -> None:
+        """Hear what the game's rule scores. Raises UserError where it has none."""
         if self.length is None:
             return
         rule = getattr(game, "rule", None)
@@ -173,7 +173,7 @@ class ADA(nn.Module):
         self.ear = game.rule.real  # type: ignore[attr-defined]
 
     def notes(self) -> dict[str, Tensor]:
-        """For the journal."""
+        """p, and r_t as far as it is known."""
         return {"p": self.p} | ({"r": self.heard / self.calls.clamp_min(1)} if self.length else {})
 
     @torch.no_grad()

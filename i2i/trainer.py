@@ -23,7 +23,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from i2i.aids import without_aids
+from i2i.aids import Aid, without_aids
 from i2i.checkpoint import States, save_generator
 from i2i.data.stream import Stream, stack_field, to_range
 from i2i.errors import UserError
@@ -141,9 +141,8 @@ class Trainer:
             self.seats[player.name] = self._seat(player, before.get(player.name) or self.retired.pop(player.name, None))
         self.retired |= {name: seat for name, seat in before.items() if name not in self.seats}
         for module in self.modules():
-            join: Any = getattr(module, "join", None)
-            if join is not None:
-                join(self.game)
+            if isinstance(module, Aid):
+                module.attend(self.game)
         for seat in self.retired.values():
             if seat.average is not None:  # others go on with what is kept of it
                 seat.player.nets.load_state_dict(seat.average.state_dict())
@@ -405,7 +404,7 @@ class Trainer:
         """Where parts of the players stand that tell it, equal on all ranks: the probability of an augmentation."""
         for name, seat in self.seats.items():
             for path, module in seat.player.named_modules():
-                if hasattr(module, "notes"):
+                if isinstance(module, Aid):
                     of = path.split(".")[1] if len(seat.player.nets) > 1 else ""
                     yield from ((f"{name}/{of}{'_' * bool(of)}{key}", value) for key, value in module.notes().items())
 

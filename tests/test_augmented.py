@@ -74,6 +74,7 @@ def test_a_game_with_it_is_sound(by: Spec) -> None:
 
 
 def test_games_that_call_a_critic_in_other_ways_are_sound() -> None:
+    torch.manual_seed(0)  # a slope can be the same at two pictures: which terms are found then is a matter of chance
     assert_sound(wgan_gp, Gray(), images=12, lane=2, sees_all=WGAN_SEES)
     norm = f"{InstanceNorm.__module__}:{InstanceNorm.__qualname__}"
     critic = Spec.to(PatchDiscriminator, channels=3, width=4, field=16, norm=norm)
