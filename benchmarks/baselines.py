@@ -2,9 +2,11 @@
 
     python benchmarks/baselines.py maps [--data maps/val] [--first N] [--json]
     python benchmarks/baselines.py enlarging [--data sr/Set5 sr/Set14] [--scale 4] [--json]
+    python benchmarks/baselines.py colouring [--data sr/Set14] [--json]
 
 maps: a constant image, the next pair's map, and the true map blurred, as if they were made from the aerial photographs.
 enlarging: Pillow's bicubic; and the true pictures, for what grid and levels are where no network was.
+colouring: the gray picture, and the gray picture with the mean colour of the other pictures.
 
 The pictures are written to files and measured by `i2i.evaluate` as those of `i2i evaluate --model MODEL --data DATA`
 are, so that the rows stand beside each other.
@@ -25,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from i2i import evaluate
+from i2i import evaluate, images
 from i2i.errors import UserError
-from i2i.game import Card
+from i2i.game import Card, Content
 from i2i.metrics.agreement import Palette
 from i2i.metrics.generated import split_of, write
 from i2i.metrics.instruments import Settings
@@ -53,6 +55,17 @@ def another(pairs: Pairs, index: int) -> Pixels:
 
 def blurred(pairs: Pairs, index: int) -> Pixels:
     return np.asarray(cv2.GaussianBlur(pairs[index][2], (0, 0), BLUR), np.uint8)
+
+
+def gray(pairs: Pairs, index: int) -> Pixels:
+    wanted = pairs[index][2]
+    return images.coloured(np.zeros((*wanted.shape[:2], 2), np.float32), wanted)
+
+
+def tinted(pairs: Pairs, index: int) -> Pixels:
+    means = [images.lab(wanted)[..., 1:].mean((0, 1)) for place, (_, _, wanted) in enumerate(pairs) if place != index]
+    wanted = pairs[index][2]
+    return images.coloured(np.broadcast_to(np.mean(means, axis=0), (*wanted.shape[:2], 2)), wanted)
 
 
 def bicubic(pairs: Pairs, index: int) -> Pixels:
@@ -87,6 +100,12 @@ def rows(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield from measure(data, Card(), made, ["rmse", "accuracy", "miou"],
                                Settings(palette="maps", size=SIZE), chosen.first)  # fmt: skip
         return
+    if chosen.what == "colouring":
+        card = Card(channels=(1, 2), holds=(Content("lightness"), Content("chroma")))
+        for data in chosen.data or ["sr/Set14"]:
+            plain: dict[str, Baseline] = {"gray": gray, "one colour": tinted}
+            yield from measure(data, card, plain, ["ab", "chroma"], Settings(), chosen.first)
+        return
     scale = chosen.scale
     settings = Settings(luma=True, shave=scale, step=scale)
     for data in chosen.data or ["sr/Set5", "sr/Set14"]:
@@ -97,7 +116,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["maps", "enlarging"])
+    parser.add_argument("what", choices=["maps", "enlarging", "colouring"])
     parser.add_argument("--data", nargs="+", help="test splits, also looked for under $I2I_DATA")
     parser.add_argument("--scale", type=int, choices=[2, 3, 4, 8], default=4, help="of the enlargement")
     parser.add_argument("--first", type=int, help="only so many pictures")

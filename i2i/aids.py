@@ -2,6 +2,7 @@
 
     one-sided label smoothing   `rule: {of: i2i.aids:smoothed, rule: i2i.losses:LOGISTIC, real: 0.9}`
     instance noise              `discriminator: {of: i2i.aids:noisy, network: {of: ...}, std: 0.1, until: 100_000}`
+    augmented pictures          see `i2i.augmented`
     lazy R1                     `r1: {of: i2i.aids:R1, weight: 10.0, every: 16}`
     two time scales (TTUR)      `discriminator_optimizer:` with another learning rate (Heusel et al. 2017)
     averaged weights            `average: {of: i2i.schedules:HalfLife, images: 10_000}`
@@ -11,19 +12,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from i2i.game import Loss, Made
+from i2i.game import Game, Loss, Made
 from i2i.losses import Adversarial, slopes, wide
 from i2i.schedules import Clock
 from i2i.spec import Spec
 
-__all__ = ["R1", "Watch", "bare", "noisy", "smoothed"]
+__all__ = ["R1", "Aid", "Watch", "bare", "before", "noisy", "smoothed", "without_aids"]
+
+Network = TypeVar("Network", bound=nn.Module)
 
 SURE = 0.999  # of all pairs, real and drawn, that a discriminator tells apart: its gradient has all but vanished
 SAME = 0.25  # of the true pictures' differences that are left between drawn ones: few modes
@@ -40,6 +44,18 @@ def smoothed(rule: Adversarial, *, real: float = 0.9) -> Adversarial:
     if not 0 < real <= 1:
         raise ValueError(f"a smoothed target lies above 0 and up to 1, not at {real}")
     return rule._replace(real=lambda score: real * rule.real(score) + (1 - real) * rule.fake(score))
+
+
+class Aid(nn.Module):
+    """A part of a critic that only training has, and that knows what it is part of."""
+
+    def attend(self, game: Game) -> None:
+        """Called by the trainer at the start of each stage in which the critic plays. Raises UserError where the game
+        is none for this aid."""
+
+    def notes(self) -> dict[str, Tensor]:
+        """Scalars for the journal and for `Game.observe`, equal on all ranks."""
+        return {}
 
 
 class InstanceNoise(nn.Module):
@@ -66,14 +82,57 @@ def noisy(network: nn.Module, *, std: float = 0.1, until: int = 100_000) -> nn.M
     """
     if std < 0 or until < 1:
         raise ValueError(f"noise has a std from 0 and ends at an image from 1 on, not {std} and {until}")
-    network.instance_noise = InstanceNoise(std, until)
-    network.register_forward_pre_hook(lambda module, given: (module.instance_noise(given[0]), *given[1:]))
+    return before(network, "instance_noise", InstanceNoise(std, until))
+
+
+def before(network: Network, name: str, aid: nn.Module) -> Network:
+    """Put a module that only training has before a critic's first argument, under that name; returns the critic.
+
+    Games that want a critic's features call it by its parts: there pictures go into its first layers.
+    """
+    entrance: Any = network
+    if hasattr(type(network), "features"):
+        entrance = next(network.children())
+        entrance = entrance[0] if isinstance(entrance, nn.ModuleList) else entrance
+    network.add_module(name, aid)
+    entrance.register_forward_pre_hook(Before(aid))
     return network
 
 
+class Before:
+    """A hook that can be copied together with the module that it calls."""
+
+    def __init__(self, aid: nn.Module) -> None:
+        self.aid = aid
+
+    def __call__(self, module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (self.aid(given[0]), *given[1:])
+
+
+WRAPPERS = ("i2i.aids:noisy", "i2i.augmented:augmented")
+
+
 def bare(critic: Spec) -> Spec:
-    """A critic's Spec without the noise that only training puts before it: what its file says."""
-    return bare(critic.kwargs["network"]) if critic.of == f"{__name__}:noisy" else critic
+    """A critic's Spec without what only training puts before it: what its file says."""
+    return bare(critic.kwargs["network"]) if critic.of in WRAPPERS else critic
+
+
+def without_aids(network: Network) -> Network:
+    """The network, or a copy that shares its tensors, without the modules that only training puts before it."""
+    aids = [hook.aid for part in network.modules() for hook in part._forward_pre_hooks.values()
+            if isinstance(hook, Before)]  # fmt: skip
+    return without(network, aids)
+
+
+def without(network: Network, left_out: Sequence[nn.Module]) -> Network:
+    """The network, or a copy that shares its tensors, without some of its parts."""
+    parts = {name: without(part, left_out) for name, part in network.named_children()
+             if all(part is not other for other in left_out)}  # fmt: skip
+    if parts == dict(network.named_children()):
+        return network
+    made = copy.copy(network)
+    made._modules = parts  # type: ignore[assignment]
+    return made
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from i2i.download import digest
 from i2i.errors import UserError
-from i2i.game import Card, Origin, Part
+from i2i.game import Card, Content, Origin, Part
 from i2i.spec import Spec
 
 __all__ = ["Header", "States", "read_header", "save_generator"]
 
 FORMAT = "i2i-generator-1"
 HEADER_LIMIT = 2**20  # bytes; ours are about two kilobytes
-KINDS, PART_KINDS = (get_args(get_type_hints(one)["kind"]) for one in (Card, Part))
+KINDS, PART_KINDS, CONTENTS = (get_args(get_type_hints(one)["kind"]) for one in (Card, Part, Content))
 LARGEST_SIDE = 2**16  # pixels a card may ask for; a hostile one would have pictures padded beyond any memory
 
 
@@ -256,7 +256,10 @@ def card_from(values: Mapping[str, Any]) -> Card:
     size = values.get("size", 0)
     if type(size) is not int or not 0 <= size <= LARGEST_SIDE:
         raise ValueError(f"size is {size!r}")
-    special = ("origin", "modes", "mode", "kind", "channels", "latent", "classes")
+    holds = tuple(content_from(content) for content in values.get("holds", ({}, {})))
+    if len(holds) != 2:
+        raise ValueError(f"holds is {values['holds']!r}")
+    special = ("origin", "modes", "mode", "kind", "channels", "latent", "classes", "holds")
     return replace(
         Card(**{key: value for key, value in values.items() if key not in special}),
         kind=values["kind"],
@@ -266,5 +269,29 @@ def card_from(values: Mapping[str, Any]) -> Card:
         mode=values["mode"],
         channels=(int(values["channels"][0]), int(values["channels"][1])),
         value_range=((float(ranges[0][0]), float(ranges[0][1])), (float(ranges[1][0]), float(ranges[1][1]))),
+        holds=holds,
         origin=Origin(**values["origin"]),
     )
+
+
+def content_from(values: Mapping[str, Any]) -> Content:
+    """A Content from its JSON form, as `card_from`."""
+    content = replace(
+        Content(**{key: value for key, value in values.items() if key not in ("kind", "classes", "ignored")}),
+        kind=values.get("kind", "colours"),
+        classes=tuple((str(name), colour_from(colour)) for name, colour in values.get("classes", ())),
+        ignored=tuple(map(colour_from, values.get("ignored", ()))),
+    )
+    if content.kind not in CONTENTS or type(content.within) is not int or not 0 <= content.within <= 255:
+        raise ValueError(f"the content of a picture is {content.kind!r}, within {content.within!r}")
+    if content.palette is not None and len(content.palette.classes) != len(content.classes):
+        raise ValueError("a class has two colours")
+    return content
+
+
+def colour_from(values: Any) -> tuple[int, int, int]:
+    """Red, green and blue in 8 bits, as `card_from`."""
+    red, green, blue = values
+    if any(type(level) is not int or not 0 <= level <= 255 for level in (red, green, blue)):
+        raise ValueError(f"{values!r} is no colour")
+    return red, green, blue

@@ -173,7 +173,9 @@ def wanted_size(picture: Picture, engine: Engine, settings: Settings) -> tuple[i
 def resized(result: Picture, size: tuple[int, int]) -> Picture:
     """`result` at that (width, height)."""
     height, width = result.pixels.shape[:2]
-    return result if (width, height) == size else result.with_pixels(images.resampled(result.values, *size))
+    if (width, height) == size:
+        return result
+    return replace(result.with_pixels(images.resampled(result.values, *size)), palette=None)
 
 
 def in_strips(engine: Engine, work: Work, settings: Settings) -> bool:

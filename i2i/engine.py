@@ -23,8 +23,8 @@ from torch.nn import functional as F
 from i2i import images, layers
 from i2i.bands import Plan
 from i2i.errors import UserError
-from i2i.game import Card
-from i2i.images.picture import LUMA
+from i2i.game import Card, Content
+from i2i.images.picture import LUMA, as_depth
 from i2i.memory import SLACK, Appetite, amount, free_memory, given_back
 from i2i.rows import Rows
 from i2i.schedules import mix
@@ -65,6 +65,8 @@ class Item(NamedTuple):
     pixels: Array | Tensor  # [H,W,C] with the network's channels, or [C,H,W] in the card's range
     seed: int
     gray: bool = False  # the result is to be gray, too, though the network draws colours
+    source: Array | None = None  # the picture [H,W] or [H,W,C], where the network gives colours to its lightness
+    labels: bool = False  # the pixels are the numbers of classes
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,6 +77,8 @@ class Item(NamedTuple):
     def shrunk(self, factor: int) -> Item:
         """The image with sides 1/factor as long."""
         height, width = (max(1, side // factor) for side in self.size)
+        if self.labels:
+            return self._replace(pixels=self.pixels[::factor, ::factor][:height, :width])
         if isinstance(self.pixels, Tensor):
             return self._replace(pixels=F.interpolate(self.pixels[None].float(), (height, width), mode="area")[0])
         values = self.pixels if self.pixels.dtype != np.float16 else self.pixels.astype(np.float32)
@@ -110,6 +114,9 @@ class Engine:
 
     A network that enlarges is taken to keep what it sees: gray stays gray (the luma of what it draws), alpha passes
     through it as a gray picture, and one that knows gray only gets the luma of colours, which are enlarged bicubically.
+
+    A network that takes lightness and gives chroma colours pictures: of those that have colours it sees the lightness,
+    and the lightness stays as it was.
 
     Raises UserError where the device is missing or the card has no such mode.
     """
@@ -203,7 +210,8 @@ class Engine:
             return out if image.ndim == 4 else out[0]
         if not isinstance(image, np.ndarray):
             raise TypeError(f"an image is a PIL image, a numpy array or a tensor, not {type(image).__name__}")
-        if image.ndim == 3 and image.shape[2] in (2, 4) and image.shape[2] != self.card.channels[0]:
+        apart = image.ndim == 3 and image.shape[2] in (2, 4)  # colours and alpha, or as many channels as that
+        if apart and (image.shape[2] != self.card.channels[0] or self.card.holds[0].kind != "colours"):
             color = image[..., 0] if image.shape[2] == 2 else image[..., :3]
             if np.issubdtype(image.dtype, np.floating):
                 raise UserError("a float image has 1 or 3 channels; take the alpha off")
@@ -233,12 +241,12 @@ class Engine:
     def parts(self, picture: images.Picture) -> list[Array]:
         """What of a picture goes through the network: its pixels, with alpha where there is a channel for that; else
         alpha by itself, where it must be enlarged."""
-        pixels, alpha = picture.pixels, picture.alpha
-        if self.card.channels[0] in (2, 4):
+        pixels, alpha, gives = picture.pixels, picture.alpha, self.card.holds[1].kind
+        if self.card.channels[0] in (2, 4) and self.card.holds[0].kind == "colours":
             if alpha is None:
                 alpha = np.full(pixels.shape[:2], np.iinfo(pixels.dtype).max, pixels.dtype)
             return [np.dstack([with_channels(pixels, self.card.channels[0] - 1), alpha])]
-        if alpha is None or self.card.scale == 1 or self.card.channels[1] in (2, 4):
+        if alpha is None or self.card.scale == 1 or (self.card.channels[1] in (2, 4) and gives == "colours"):
             return [pixels]
         return [images.filled(pixels, alpha), alpha]
 
@@ -250,16 +258,22 @@ class Engine:
         if self.of_luma(picture.pixels):
             made = images.recolored(made, parts[0], top=top, height=height)
         if len(results) == 1:
-            return made
+            if picture.alpha is None or self.card.scale != 1 or (made.ndim == 3 and made.shape[2] in (2, 4)):
+                return made
+            return np.dstack([made, as_depth(picture.alpha[top : top + len(made)], made.dtype)])
         assert picture.alpha is not None
         return np.dstack([made, images.settled(results[1], picture.alpha, top=top, height=height)])
 
     def of_luma(self, pixels: Array) -> bool:
         """Whether of these colours only the luma goes through the network."""
-        return pixels.ndim == 3 and pixels.shape[2] == 3 and self.card.channels == (1, 1) and self.card.scale != 1
+        gray = self.card.channels == (1, 1) and self.card.holds == (Content(), Content())
+        return pixels.ndim == 3 and pixels.shape[2] == 3 and gray and self.card.scale != 1
 
     def noted(self, picture: images.Picture) -> images.Picture:
-        """`picture` with what a user should know of what the network does to such a one."""
+        """`picture` with what a user should know of what the network does to such a one; without the profile of its
+        colours where those of classes take their place."""
+        if (palette := self.card.holds[1].palette) is not None:
+            return replace(picture, icc=None, palette=tuple(palette.classes.values()))
         if self.card.channels != (1, 1) or picture.pixels.ndim == 2:
             return picture
         what = "the network knows gray only; " + ("its luma went through it, and its colours were enlarged beside it"
@@ -268,15 +282,17 @@ class Engine:
 
     def expected(self, picture: images.Picture, width: int, height: int) -> images.Picture:
         """What becomes of a picture, at that size, with pixels that are all 0 and take no memory."""
-        channels = self.card.channels[1]
+        channels = self.card.channels[1] if self.card.holds[1].kind == "colours" else 3
         if channels in (1, 3):
             channels = 3 if self.of_luma(picture.pixels) else 1 if self.grays(picture.pixels) else channels
             channels += picture.alpha is not None
-        return self.noted(picture).with_pixels(np.broadcast_to(picture.pixels.dtype.type(0), (height, width, channels)))
+        kind = picture.pixels.dtype if self.card.holds[1].kind != "labels" else np.dtype(np.uint8)
+        return self.noted(picture).with_pixels(np.broadcast_to(kind.type(0), (height, width, channels)))
 
     def grays(self, given: Any) -> bool:
         """Whether a colour network's result for these pixels is to be gray, as they are."""
         gray = not isinstance(given, Tensor) and (given.ndim == 2 or given.shape[2] == 1)
+        gray = gray and self.card.holds[1].kind == "colours"
         return gray and self.card.channels[1] in (1, 3) and (self.card.scale != 1 or self.card.channels[1] == 1)
 
     def run(self, pixels: Sequence[Array]) -> list[Array]:
@@ -315,7 +331,9 @@ class Engine:
     def item(self, place: int, given: Array | Tensor) -> Item:
         """What goes through the network of an image. Raises UserError where it cannot."""
         seed = self.content_seed(given) if self.mode == "paper" else 0
-        return Item(place, self.adapted(given), seed, self.grays(given))
+        source = given if self.card.holds[1].kind == "chroma" and not isinstance(given, Tensor) else None
+        labels = self.card.holds[0].kind == "labels" and not isinstance(given, Tensor)
+        return Item(place, self.adapted(given), seed, self.grays(given), source, labels)
 
     def precise(self, given: Array | Tensor) -> str:
         """The precision that an image runs in."""
@@ -329,6 +347,14 @@ class Engine:
             raise UserError(f"an image is [H,W] or [H,W,C], not {list(given.shape)}")
         if given.dtype not in (np.uint8, np.uint16) and not np.issubdtype(given.dtype, np.floating):
             raise UserError(f"an image is uint8, uint16 or float, not {given.dtype}")
+        if self.card.holds[0].kind == "lightness":
+            if given.ndim == 3 and given.shape[2] not in (1, 3):
+                raise UserError(f"the network takes gray or colours, the image has {given.shape[2]} channels")
+            return images.lightness(given)[..., None] / 100
+        if (palette := self.card.holds[0].palette) is not None:
+            if given.dtype.kind != "u":
+                raise UserError(f"a label map is uint8 or uint16, not {given.dtype}")
+            return palette.numbers(given, within=self.card.holds[0].within)[..., None]
         return with_channels(given, self.card.channels[0])
 
     def content_seed(self, given: Array | Tensor) -> int:
@@ -503,7 +529,7 @@ class Engine:
             y = band[0, :, : height - first, :width]
             if not torch.isfinite(y).all():
                 raise FloatingPointError
-            yield self.leaving(y, item)
+            yield self.leaving(y, item, first)
 
     def affordable(self, plan: Plan, width: int, free: int) -> int | None:
         """Rows of a picture of that width that may make a band in so many bytes; None where that need not be asked.
@@ -542,6 +568,10 @@ class Engine:
             x = item.pixels.to(self.device, torch.float32)
             return x if whole else x[:, torch.as_tensor(rows)][:, :, torch.as_tensor(columns)]
         values = item.pixels if whole else item.pixels[rows][:, columns]
+        if item.labels:
+            own = torch.from_numpy(np.ascontiguousarray(values)).to(self.device).permute(2, 0, 1)
+            classes = torch.arange(self.card.channels[0], device=self.device)[:, None, None]
+            return torch.where(own == classes, high, low)
         peak = np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1
         values = np.ascontiguousarray(values if values.dtype == np.uint8 else values.astype(np.float32))
         if not values.flags.writeable:
@@ -555,12 +585,18 @@ class Engine:
         y = result[:, :height, :width]
         return self.leaving(y, item) if torch.isfinite(y).all() else None
 
-    def leaving(self, y: Tensor, item: Item) -> Any:
-        """[C,H,W] of the network as the item's kind: a tensor, or an array [H,W(,C)] of the item's type."""
+    def leaving(self, y: Tensor, item: Item, top: int = 0) -> Any:
+        """[C,H,W] of the network, rows from `top` on, as the item's kind: a tensor, or an array [H,W(,C)] of the item's
+        type."""
         low, high = self.card.value_range[1]
         if isinstance(item.pixels, Tensor):
             return y.to(torch.float32, copy=True)
+        if (palette := self.card.holds[1].palette) is not None:
+            return palette.drawn(y.argmax(0).cpu().numpy())
         y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
+        if item.source is not None:
+            chroma = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy()
+            return images.coloured(chroma, item.source[top : top + len(chroma)])
         if item.gray and y.shape[2] == 3:
             y = y @ torch.as_tensor(LUMA, dtype=y.dtype, device=y.device)[:, None]
         kind = item.pixels.dtype
@@ -576,6 +612,8 @@ class Engine:
         """Room for a result of the item's kind."""
         height, width = (side * self.card.scale for side in item.size)
         channels = 1 if item.gray else self.card.channels[1]
+        if self.card.holds[1].kind != "colours" and not isinstance(item.pixels, Tensor):
+            return np.empty((height, width, 3), np.uint8 if item.source is None else item.source.dtype)
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from i2i.palettes import Palette
 from i2i.schedules import Clock, HalfLife
 from i2i.spec import Spec
 
 __all__ = [
     "Card",
     "Clock",
+    "Content",
     "Export",
     "Game",
     "HalfLife",
@@ -165,6 +167,45 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Content:
+    """What the channels of a picture hold, where a network takes or gives it.
+
+    Attributes:
+        kind: "colours": gray or red, green and blue, with or without alpha; "lightness": the L of CIE L*a*b*, 0 to 100
+            over the range of values; "chroma": its a and b, -110 to 110; "labels": a channel for each class, of which
+            the largest is the pixel's.
+        name: of "labels": what their palette is called.
+        classes: of "labels": what each channel stands for, and its colour.
+        ignored: of "labels": colours of no class.
+        within: of "labels": levels by which colours of a map that is read may be off.
+    """
+
+    kind: Literal["colours", "lightness", "chroma", "labels"] = "colours"
+    name: str = ""
+    classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()  # in a list, as JSON keeps no order of keys
+    ignored: tuple[tuple[int, int, int], ...] = ()
+    within: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.kind == "labels") != bool(self.classes):
+            raise ValueError("labels need a palette, and nothing else has one")
+
+    @classmethod
+    def of(cls, palette: Palette, *, within: int = 0) -> Content:
+        """Label maps of a palette."""
+        return cls("labels", palette.name, tuple(palette.classes.items()), palette.ignored, within)
+
+    @property
+    def palette(self) -> Palette | None:
+        """Of "labels"."""
+        return Palette(self.name, dict(self.classes), self.ignored) if self.classes else None
+
+    def __str__(self) -> str:
+        classes = ", ".join(name for name, _ in self.classes)
+        return f"{self.kind} ({self.name}: {classes})" if classes else self.kind
+
+
+@dataclass(frozen=True)
 class Card:
     """What the engine must know to run a network; travels in the generator file.
 
@@ -187,6 +228,8 @@ class Card:
         size: height and width of what a "latent" network draws, and of what a "classifier" takes; how many characters a
             "text" network reads; 0 for others.
         classes: of kind "classifier": the names of the K classes.
+        holds: what the channels of the input and of the output hold. What gives chroma gives it to the lightness that
+            went in.
     """
 
     kind: Literal["image", "latent", "classifier", "text"] = "image"
@@ -205,8 +248,17 @@ class Card:
     latent: tuple[Part, ...] = ()
     size: int = 0
     classes: tuple[str, ...] = ()
+    holds: tuple[Content, Content] = (Content(), Content())
 
     def __post_init__(self) -> None:
+        if (self.holds[0].kind == "chroma" or self.holds[1].kind == "chroma") and (
+            self.holds != (Content("lightness"), Content("chroma")) or self.channels != (1, 2) or self.scale != 1
+        ):
+            raise ValueError("card: chroma, two channels, is given to lightness, one channel, of the same size")
+        for content, channels in zip(self.holds, self.channels, strict=True):
+            if content.classes and len(content.classes) != channels:
+                classes = f"the palette {content.name} has {len(content.classes)} classes"
+                raise ValueError(f"card: {classes}, and the network has {channels} channels for them")
         if self.kind == "latent" and sum(part.size for part in self.latent) != self.channels[0]:
             raise ValueError(f"card: the parts of the latent vector are not {self.channels[0]} numbers together")
         if self.mode not in self.modes:

@@ -13,12 +13,17 @@ from torch.nn.utils import parametrize
 
 __all__ = [
     "BatchNorm",
+    "BlurDown",
+    "BlurUp",
+    "BlurredDown",
+    "BlurredUp",
     "Conv2d",
     "Dropout",
     "EqualisedConv2d",
     "EqualisedDown",
     "EqualisedLinear",
     "EqualisedUp",
+    "GroupNorm",
     "InstanceNorm",
     "MinibatchDeviation",
     "Moments",
@@ -26,7 +31,9 @@ __all__ = [
     "Norm",
     "PReLU",
     "PixelNorm",
+    "Resampling",
     "Residual",
+    "ResizeUp",
     "SelfAttention",
     "SpectralNorm",
     "Statistics",
@@ -41,6 +48,7 @@ __all__ = [
     "seed_dropout",
     "spectral_norm",
     "test_time",
+    "with_spectral_norm",
 ]
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -459,6 +467,92 @@ class MinibatchDeviation(nn.Module):
         return f"group={self.group}"
 
 
+def binomial(*taps: float, channels: int) -> Tensor:
+    """The filter taps x taps that sums to 1, for each channel: [channels,1,n,n].
+
+    Always on the CPU: a network that is built without memory has its filters all the same.
+    """
+    line = torch.tensor(taps, device="cpu")
+    line = line / line.sum()
+    return (line[:, None] * line).expand(channels, 1, -1, -1).clone()
+
+
+class BlurDown(nn.Conv2d):
+    """Half the height and width: each channel blurred by 1-2-1, every second pixel kept (Zhang 2019, Sec. 3.2).
+
+    Pads nothing: a reflection of 1 before it makes ceil(H/2) of H. The filter is no parameter and is stored in no file.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, stride=2, groups=channels, bias=False)
+        fixed(self, binomial(1, 2, 1, channels=channels))
+
+
+class BlurUp(nn.ConvTranspose2d):
+    """Twice the height and width: zeros between the pixels, and each channel blurred by 1-3-3-1.
+
+    Takes a replication of 1 before it, and cuts off what that makes at the rims. The filter is as `BlurDown`'s.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 4, stride=2, padding=3, groups=channels, bias=False)
+        fixed(self, 4 * binomial(1, 3, 3, 1, channels=channels))  # of four pixels three are zeros
+
+
+def fixed(convolution: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor) -> None:
+    """Turn the weight of a convolution into a buffer that no file stores."""
+    del convolution.weight
+    convolution.register_buffer("weight", weight, persistent=False)
+
+
+Resampling = Callable[..., nn.Module]
+"""(inputs, outputs, *, bias) -> a layer that halves or doubles height and width, a convolution in it."""
+
+
+class ResizeUp(nn.Sequential):
+    """Each pixel made four, then a convolution of 3: draws no checkerboard, as transposed convolutions do (Odena et al.
+    2016, doi:10.23915/distill.00003).
+
+    x: [N,inputs,H,W] => [N,outputs,2H,2W].
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(nn.Upsample(scale_factor=2.0), nn.ReflectionPad2d(1), nn.Conv2d(inputs, outputs, 3, bias=bias))
+
+
+class BlurredUp(nn.Sequential):
+    """`BlurUp`, then a convolution of 3 (Zhang 2019, arXiv:1904.11486; CUT's way up).
+
+    x: [N,inputs,H,W] => [N,outputs,2H,2W].
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        super().__init__(nn.ReplicationPad2d(1), BlurUp(inputs), nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias))
+
+
+class BlurredDown(nn.Sequential):
+    """A convolution of 3 at full size, then `BlurDown`: what a picture is moved by moves the result alike (Zhang 2019,
+    Sec. 3.2).
+
+    x: [N,inputs,2H,2W] => [N,outputs,H,W].
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+        blur = nn.ReflectionPad2d(1), BlurDown(outputs)
+        super().__init__(nn.Conv2d(inputs, outputs, 3, 1, 1, bias=bias), *blur)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm (Wu and He 2018, arXiv:1803.08494) in as many groups as divide both `groups` and the channels: for
+    batches of any size, alike in training and when run.
+
+    x: [N,channels,...].
+    """
+
+    def __init__(self, channels: int, *, groups: int = 32) -> None:
+        super().__init__(math.gcd(groups, channels), channels)
+
+
 class SelfAttention(nn.Module):
     """Each place looks at all others (Zhang et al. 2019, arXiv:1805.08318, Sec. 3): y = gamma * o + x, where
     o_j = W_v sum_i b_ji W_h x_i, and b_j is the softmax over i of (W_f x_i) . (W_g x_j).
@@ -523,8 +617,18 @@ def spectral_norm(layer: Network) -> Network:
     return layer
 
 
+def with_spectral_norm(network: Network) -> Network:
+    """Put `SpectralNorm` on all convolutions and linear layers of a network; returns it. For a recipe: `discriminator:
+    {of: i2i.layers:with_spectral_norm, network: {of: ...}}`."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and not parametrize.is_parametrized(module):
+            spectral_norm(module)
+    return network
+
+
 def power_iteration(network: nn.Module) -> None:
-    """Let every `SpectralNorm` of the network follow its weight; call it once after each step of the optimizer."""
+    """Let every `SpectralNorm` of the network follow its weight; once after each step of the optimizer, as the trainer
+    does."""
     for module in network.modules():
         if isinstance(module, parametrize.ParametrizationList) and isinstance(norm := module[0], SpectralNorm):
             norm.iterate(module.original)

@@ -45,6 +45,15 @@ Image.fromarray(np.rint(result * 255).astype(np.uint8).squeeze()).save("out.png"
 """
 
 
+PLAIN = """\
+import os
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime 1.29 and later report their use unless told not to
+import onnxruntime
+session = onnxruntime.InferenceSession("{name}", providers=["CPUExecutionProvider"])
+result = session.run(["result"], {{"image": image}})[0]  # image: float32 [N,{channels},H,W], as "preprocessing" says
+"""
+
+
 class Exported(NamedTuple):
     """What was written.
 
@@ -295,7 +304,8 @@ def metadata(engine: Engine, spec: Any, name: str, shapes: Sequence[tuple[int, .
     """What one must know to use the file, in words and as numbers."""
     card, origin = engine.card, engine.card.origin
     (low, high), (low_out, high_out) = card.value_range
-    kinds = [CHANNELS.get(count, f"{count} channels") for count in card.channels]
+    kinds = [CHANNELS.get(count, f"{count} channels") if content.kind == "colours" else str(content)
+             for count, content in zip(card.channels, card.holds, strict=True)]  # fmt: skip
     larger = f", {card.scale} times as high and wide" if card.scale > 1 else ""
     trials = " and ".join(" x ".join(map(str, shape)) for shape in shapes)
     example = EXAMPLE.format(
@@ -313,6 +323,30 @@ def metadata(engine: Engine, spec: Any, name: str, shapes: Sequence[tuple[int, .
             f"without the edge (as numpy.pad's mode 'reflect'), until both are multiples of {card.multiple} and at "
             f"least {card.minimum}, and crops the result"
         )
+    before = (
+        f"decoded 8-bit pixels [H,W,{card.channels[0]}], channels {kinds[0]}, as float32: "
+        f"image = pixels / 255 * {high - low:g} {added(low)}, transposed to [{card.channels[0]},H,W], stacked to "
+        f"[N,{card.channels[0]},H,W]; 16-bit pixels: / 65535"
+    )
+    after = (
+        f"pixels = round(clip((result {added(-low_out)}) / {high_out - low_out:g}, 0, 1) * 255), "
+        f"transposed to [H,W,{card.channels[1]}], channels {kinds[1]}{larger}"
+    )
+    takes, gives = card.holds
+    if takes.kind == "lightness":
+        before = f"L of CIE L*a*b* (D65) of the pixels, as float32: image = L / 100 * {high - low:g} {added(low)}"
+    if gives.kind == "chroma":
+        after = (
+            f"a and b of CIE L*a*b* (D65), beside the L that went in: clip((result {added(-low_out)}) / "
+            f"{high_out - low_out:g}, 0, 1) * 220 - 110"
+        )
+    if takes.classes:
+        before = f"{takes}, a channel for each class: {high:g} in its pixels, {low:g} elsewhere"
+    if gives.classes:
+        classes = "; ".join(f"{name} {colour}" for name, colour in gives.classes)
+        after = f"the largest channel is a pixel's class: {classes}{larger}"
+    if card.holds != Card().holds:
+        example = PLAIN.format(name=name, channels=card.channels[0])
     only = replace(card, mode=engine.mode, modes=(engine.mode,))  # the one mode that is in the graph
     return {
         "i2i.card": json.dumps(asdict(only), sort_keys=True),
@@ -328,11 +362,8 @@ def metadata(engine: Engine, spec: Any, name: str, shapes: Sequence[tuple[int, .
         "multiple": str(card.multiple),
         "minimum": str(card.minimum),
         "sizes": sizes,
-        "preprocessing": f"decoded 8-bit pixels [H,W,{card.channels[0]}], channels {kinds[0]}, as float32: "
-        f"image = pixels / 255 * {high - low:g} {added(low)}, transposed to [{card.channels[0]},H,W], stacked to "
-        f"[N,{card.channels[0]},H,W]; 16-bit pixels: / 65535",
-        "postprocessing": f"pixels = round(clip((result {added(-low_out)}) / {high_out - low_out:g}, 0, 1) * 255), "
-        f"transposed to [H,W,{card.channels[1]}], channels {kinds[1]}{larger}",
+        "preprocessing": before,
+        "postprocessing": after,
         "parity": f"at most {LIMIT:g} from torch {torch.__version__.split('+')[0]} in float32, checked on {trials}",
         "data": origin.data,
         "terms": origin.terms or "not known",

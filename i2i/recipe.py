@@ -93,6 +93,11 @@ KNOWN = (
     "i2i.data.captioned:Captioned",
     "i2i.data.mixtures:Mixtures",
     "i2i.data.patches:Patches",
+    "i2i.data.coloured:Coloured",
+    "i2i.data.augment:Augment",
+    "i2i.augmented:augmented",
+    "i2i.augmented:ADA",
+    "i2i.augmented:DiffAugment",
     "i2i.schedules:Constant",
     "i2i.schedules:LinearToZero",
     "i2i.schedules:Steps",
@@ -134,6 +139,7 @@ class Training:
     rate: Annotated[Spec, WHOLE, "factor on the learning rate over time, such as i2i.schedules:LinearToZero"] = field(
         default=Spec("i2i.schedules:Constant")
     )
+    augment: Annotated[Spec | None, WHOLE, "changes on the device, i2i.data.augment:Augment; null: none"] = None
     clip: Annotated[Annotated[float, Range(above=0)] | None, "largest norm of a player's gradient; null: any"] = None
     workers: Annotated[int, Range(least=0), "processes that read the data; 0: the training process reads"] = 0
     log_every: Annotated[int, Range(least=1), "images between lines of the journal"] = 1000

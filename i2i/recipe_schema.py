@@ -78,7 +78,7 @@ def _find(address: str) -> Any:
 
 def _role(address: str, target: Any) -> str:
     """Which section an object is for, by where it lives."""
-    if address.startswith("i2i.data."):
+    if address.startswith("i2i.data.") and hasattr(target, "__getitem__"):
         return "data"
     if address.startswith("i2i.schedules:"):
         return "rate" if "__call__" in vars(target) else "spec"

@@ -23,6 +23,7 @@ import torch.distributed as dist
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from i2i.aids import Aid, without_aids
 from i2i.checkpoint import States, save_generator
 from i2i.data.stream import Stream, stack_field, to_range
 from i2i.errors import UserError
@@ -30,6 +31,7 @@ from i2i.game import Card, Clock, Game, Loss, Made, Origin, Player, describe
 from i2i.host import deterministic, processor, seeded, threads
 from i2i.journal import Journal, Means, Progress, contact_sheet, digits, save_sheet
 from i2i.lanes import Buffers, Lane, coupled
+from i2i.layers import power_iteration
 from i2i.losses import wide
 from i2i.schedules import Purpose, Rate, mix
 from i2i.validation import Validator
@@ -103,6 +105,7 @@ class Trainer:
         self.states = States(out / "state", keep=settings.keep)
         self.batch, self.lane = settings.batch, fitting(game, data, settings, self.ranks)
         self.rate: Rate = settings.rate.build()
+        self.augment = settings.augment.build() if settings.augment else None
         self.dtype = PRECISIONS.get(settings.precision)
         self.clock = Clock(stage=-1)
         self.stages = game.stages()
@@ -111,6 +114,8 @@ class Trainer:
         self.means = Means(self.device)
         self.seconds = 0.0
         self.stopping: str | None = None
+        for name, export in game.exports().items():
+            self._card(name, export.card)  # what the data holds must be something that the network can take
         for network in game.frozen():
             network.to(self.device).eval().requires_grad_(False)
             for module in network.modules():
@@ -135,9 +140,16 @@ class Trainer:
         for player in self.stage.players:
             self.seats[player.name] = self._seat(player, before.get(player.name) or self.retired.pop(player.name, None))
         self.retired |= {name: seat for name, seat in before.items() if name not in self.seats}
+        for module in self.modules():
+            if isinstance(module, Aid):
+                module.attend(self.game)
         for seat in self.retired.values():
             if seat.average is not None:  # others go on with what is kept of it
                 seat.player.nets.load_state_dict(seat.average.state_dict())
+
+    def modules(self) -> Iterator[nn.Module]:
+        """All parts of the players of this stage."""
+        return (module for seat in self.seats.values() for module in seat.player.modules())
 
     def _seat(self, player: Player, before: Seat | None) -> Seat:
         player.to(self.device).train().requires_grad_(True)
@@ -213,7 +225,7 @@ class Trainer:
         """One turn of each player on one global batch."""
         lanes = list(self._deal(*drawn))
         rate = self.rate(self.clock)
-        for module in (module for seat in self.seats.values() for module in seat.player.modules()):
+        for module in self.modules():
             if hasattr(module, "clock"):
                 setattr(module, "clock", self.clock)  # noqa: B010 (a module's own attribute)
         for turn, (player, loss) in enumerate(self.stage.turns(self.clock)):
@@ -244,6 +256,7 @@ class Trainer:
             lane.made.notes.clear()
         buffers.settle()
         self._apply(seat, rate)
+        power_iteration(seat.player)
 
     def _apply(self, seat: Seat, rate: float) -> None:
         """Step an optimizer, unless a gradient is not finite: such a step is skipped on the device and counted."""
@@ -278,7 +291,10 @@ class Trainer:
                 part = [t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t for t in part]
             position = first + start
             made = Made((position - self.clock.images) // self.lane)
-            yield Lane(position, self.game.Batch(*part), made)
+            batch = self.game.Batch(*part)
+            if self.augment is not None:
+                batch = self.augment(batch, mix(self.settings.seed, Purpose.AUGMENT, position))
+            yield Lane(position, batch, made)
 
     def _stream(self) -> Stream:
         return Stream(
@@ -358,6 +374,7 @@ class Trainer:
         self.means.clear()
         skipped = {name.split("/")[0]: share for name, share in means.items() if name.endswith("/skipped")}
         terms = {name: digits(value) for name, value in means.items() if not name.endswith("/skipped")}
+        terms |= {name: digits(value.item()) for name, value in self._notes()}
         said = list(self.game.observe(terms))
         speed = progress.show(self.clock.images, terms)
         if self.rank == 0:
@@ -382,6 +399,14 @@ class Trainer:
                 )
             if share:
                 self.say(f"{share:.1%} of the steps of '{name}' were skipped: their gradients were not finite")
+
+    def _notes(self) -> Iterator[tuple[str, Tensor]]:
+        """Where parts of the players stand that tell it, equal on all ranks: the probability of an augmentation."""
+        for name, seat in self.seats.items():
+            for path, module in seat.player.named_modules():
+                if isinstance(module, Aid):
+                    of = path.split(".")[1] if len(seat.player.nets) > 1 else ""
+                    yield from ((f"{name}/{of}{'_' * bool(of)}{key}", value) for key, value in module.notes().items())
 
     def _sum(self, tensor: Tensor) -> Tensor:
         dist.all_reduce(tensor)
@@ -411,6 +436,8 @@ class Trainer:
         columns = self.game.preview(batch, networks)
         for part, training in was_training:
             part.training = training
+        if hasattr(self.data, "shown"):
+            columns = self.data.shown(columns)
         if columns:
             save_sheet(self.out / "sheets" / f"{self.clock.images:010d}.png", contact_sheet(columns))
 
@@ -438,7 +465,7 @@ class Trainer:
         networks, files = self.networks(), []
         for name, export in self.game.exports().items():
             files.append(folder / f"{name}.safetensors")
-            save_generator(files[-1], networks[name], export.spec, self._card(name, export.card))
+            save_generator(files[-1], without_aids(networks[name]), export.spec, self._card(name, export.card))
         return files
 
     @contextmanager
@@ -465,6 +492,11 @@ class Trainer:
             a, b = b, a
         elif card.kind == "classifier" and any(export.card.kind == "latent" for export in self.game.exports().values()):
             a, b = b, ", ".join(card.classes)  # it looks at what the generator draws
+        holds = getattr(self.data, "holds", card.holds) if card.kind == "image" else card.holds
+        try:
+            card = replace(card, holds=holds[::-1] if name == "b2a" else holds)
+        except ValueError as error:
+            raise UserError(f"the generator '{name}' does not fit the data: {error}") from None
         return describe(card, a=a, b=b, origin=origin)
 
     def circumstances(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from i2i.aids import R1
+from i2i.augmented import ADA, augmented
 from i2i.data.captioned import Captions, Described, codes
 from i2i.data.labelled import Alone, Labelled
 from i2i.game import HalfLife, Spec
@@ -141,6 +142,13 @@ def tiny_cgan(**more: Any) -> CGAN:
 def tiny_classification(**more: Any) -> Classification:
     network = Spec.to(PictureClassifier, size=16, classes=3, width=4, features=8)
     return Classification(network, Shades.classes, **{"shift": 2, "average": AVERAGE, **more})
+
+
+def tiny_augmented(**more: Any) -> GAN:
+    networks = [Spec.to(network, channels=1, size=16, width=2, kernel=4) for network in (DCGenerator, DCDiscriminator)]
+    by = Spec.to(ADA, every=1, length=40, p=0.5)
+    critic = Spec.to(augmented, network=networks[1], by=by)
+    return GAN(networks[0], critic, **{"optimizer": ADAM, "average": AVERAGE, **more})
 
 
 DRAWS = Spec.to(DCGenerator, channels=1, size=16, latent=4, kind="normal", width=4, kernel=4)

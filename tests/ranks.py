@@ -6,6 +6,7 @@ ranks.py GAME RANKS OUT STOP  (batch 4 in lanes of 2)
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from games import (
     Said,
     Shades,
     Told,
+    tiny_augmented,
     tiny_autoencoder,
     tiny_cgan,
     tiny_classification,
@@ -34,8 +36,10 @@ from games import (
 from safetensors.torch import save_file
 
 from i2i.checkpoint import plain
+from i2i.data.augment import Augment
 from i2i.host import seeded
 from i2i.recipe import Training
+from i2i.spec import Spec
 from i2i.trainer import Trainer
 
 GAMES = {
@@ -45,6 +49,7 @@ GAMES = {
     "sincut": tiny_sincut,
     "discogan": tiny_discogan,
     "dcgan": tiny_dcgan,
+    "augmented": tiny_augmented,
     "cgan": tiny_cgan,
     "classification": tiny_classification,
     "progan": tiny_progan,
@@ -55,7 +60,7 @@ GAMES = {
     "infogan": tiny_infogan,
     "autoencoder": tiny_autoencoder,
 }
-ALONE = {"dcgan", "progan", "wgan", "wgan-gp", "infogan", "autoencoder"}
+ALONE = {"augmented", "dcgan", "progan", "wgan", "wgan-gp", "infogan", "autoencoder"}
 WITH_MORE = {"cgan": Shades, "classification": Shades, "stackgan": Said, "joint-embedding": Told}
 
 
@@ -64,6 +69,9 @@ def main(game: str, ranks: int, out: Path, stop: int) -> None:
     with seeded(1):
         played = GAMES[game]()
     settings = Training(images=24, batch=4, lane=2, seed=3, threads=1, save_every=12)
+    if game == "augmented":  # on the device, too
+        turned = Spec("kornia.augmentation:RandomAffine", {"degrees": 20.0, "p": 0.8})
+        settings = replace(settings, augment=Spec.to(Augment, geometry=[turned]))
     size = 16 if game == "sincut" else 32
     data = Gray() if game in ALONE else WITH_MORE[game]() if game in WITH_MORE else Noise(size=size)
     trainer = Trainer(played, data, settings, out, device="cpu", say=print)

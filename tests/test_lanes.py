@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 STEPS, BATCH = 6, 4
 GAMES = (
     "pix2pix cyclegan discogan cut sincut dcgan cgan progan wgan wgan-gp stackgan joint-embedding infogan autoencoder "
-    "classification"
+    "classification augmented"
 )
 
 

@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from games import Noise
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from i2i import layers
+from i2i.checkpoint import save_generator
 from i2i.layers import (
     BatchNorm,
+    BlurredDown,
+    BlurredUp,
     Conv2d,
     Dropout,
     EqualisedConv2d,
     EqualisedDown,
     EqualisedLinear,
     EqualisedUp,
+    GroupNorm,
     InstanceNorm,
     MinibatchDeviation,
     PixelNorm,
     PReLU,
+    ResizeUp,
     SelfAttention,
+    SpectralNorm,
     StoredBatchNorm,
     init_normal,
     init_xavier,
+    with_spectral_norm,
 )
+from i2i.losses import HINGE
+from i2i.recipe import Training
+from i2i.spec import Spec
+from i2i.testing import assert_sound
+from i2i.trainer import Trainer
+from i2i.translation.cut import AntialiasedResnet
+from i2i.translation.cyclegan import ResnetGenerator
+from i2i.translation.esrgan import UNetDiscriminator
+from i2i.translation.pix2pix import PatchDiscriminator, Pix2Pix, UnetGenerator
+from i2i.translation.srgan import SRDiscriminator
+from i2i.zoo import load_generator
+
+FAST = Spec.to(torch.optim.Adam, lr=0.02)
+INSTANCE = "i2i.layers:InstanceNorm"
 
 
 def pictures(count: int = 3) -> Tensor:
@@ -371,3 +396,126 @@ def test_an_equalised_convolution_may_stride_and_have_no_bias() -> None:
     assert layer.bias is None
     plain = F.conv2d(x, layer.weight * math.sqrt(2 / 27), None, 2, 1)
     assert torch.allclose(layer(x), plain, atol=1e-6)
+
+
+# --- ways down and up, norms ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("up", [ResizeUp, BlurredUp])
+def test_ways_up_double_any_size_and_have_a_bias_if_asked(up: Any) -> None:
+    for bias in (True, False):
+        layer = up(3, 5, bias=bias)
+        assert layer(torch.randn(2, 3, 7, 4)).shape == (2, 5, 14, 8)
+        assert sum(name.endswith("bias") for name, _ in layer.named_parameters()) == bias
+        assert set(layer.state_dict()) <= {"2.weight", "2.bias"}  # no filter in a file
+
+
+def test_ways_up_draw_no_checkerboard_where_transposed_convolutions_do() -> None:
+    """Random weights, a flat picture: what is not flat in the middle is a pattern of the layer."""
+    torch.manual_seed(0)
+    flat = torch.ones(1, 4, 12, 12)
+    for made in (ResizeUp(4, 4), BlurredUp(4, 4)):
+        inside = made(flat)[:, :, 6:-6, 6:-6]
+        assert (inside - inside.mean((2, 3), keepdim=True)).abs().max() < 1e-6
+    plain = nn.ConvTranspose2d(4, 4, 4, 2, 1)(flat)[:, :, 6:-6, 6:-6]
+    assert (plain - plain.mean((2, 3), keepdim=True)).abs().max() > 0.05
+
+
+def test_the_way_down_with_a_blur_minds_a_shift_less() -> None:
+    """Of noise moved by a pixel: the result is nearer to the old one moved by half a pixel than a strided one's is."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 3, 64, 64)
+    blurred = BlurredDown(3, 8)
+    strided = nn.Conv2d(3, 8, 3, 2, 1)
+    strided.load_state_dict({key.removeprefix("0."): value for key, value in blurred.state_dict().items()})
+
+    def minds(layer: nn.Module) -> Tensor:
+        one, other = layer(x)[:, :, 4:-4, 4:-4], layer(x.roll(1, 3))[:, :, 4:-4, 4:-4]
+        return (one - other).square().mean() / one.var()
+
+    assert blurred(x).shape == strided(x).shape == (4, 8, 32, 32)
+    assert minds(blurred) < 0.5 * minds(strided)
+
+
+def test_group_norm_takes_channels_alone() -> None:
+    for channels, groups in ((64, 32), (48, 16), (6, 2), (5, 1)):
+        assert GroupNorm(channels).num_groups == groups
+    x = torch.randn(2, 6, 4, 4)
+    assert torch.allclose(GroupNorm(6, groups=3)(x), nn.GroupNorm(3, 6)(x))
+
+
+@pytest.mark.parametrize("norm", [BatchNorm, StoredBatchNorm, InstanceNorm, GroupNorm])
+def test_generators_and_critics_take_any_norm_and_any_channels(norm: Any) -> None:
+    x = torch.randn(2, 5, 64, 64)
+    resnets = [kind(5, 2, width=4, blocks=1, norm=norm) for kind in (ResnetGenerator, AntialiasedResnet)]
+    for generator in (UnetGenerator(5, 2, width=4, depth=4, norm=norm), *resnets):
+        assert generator(x).shape == (2, 2, 64, 64)
+        assert generator.card().channels == (5, 2)
+    critics = [PatchDiscriminator(5, width=4, norm=norm), SRDiscriminator(5, width=2, size=32, norm=norm)]
+    assert all(len(critic(x)) == 2 for critic in [*critics, UNetDiscriminator(5, width=4)])
+
+
+@pytest.mark.parametrize("way", ["ResizeUp", "BlurredUp"])
+def test_generators_with_other_ways_travel_as_files(way: str, tmp_path: Path) -> None:
+    up = f"i2i.layers:{way}"
+    for kind, more in (
+        (UnetGenerator, {"depth": 3}),
+        (ResnetGenerator, {"blocks": 1, "down": "i2i.layers:BlurredDown"}),
+    ):
+        spec = Spec.to(kind, width=4, up=up, norm="i2i.layers:GroupNorm", **more)
+        network = spec.build()
+        save_generator(tmp_path / "x.safetensors", network, spec, network.card())
+        loaded = load_generator(tmp_path / "x.safetensors")
+        x = torch.randn(1, 3, 32, 40)
+        assert torch.equal(loaded(x), network.eval()(x))
+
+
+def test_the_papers_ways_are_the_default_to_the_bit() -> None:
+    """Weights that were trained before there was a choice have these names."""
+    names = [f"{block}.{name}" for block in (0, 1) for name in ("1.weight", "2.weight", "2.bias")]
+    assert list(UnetGenerator(width=2, depth=3).up.state_dict()) == names
+    layers = [type(layer) for layer in ResnetGenerator(width=2, blocks=1).layers]
+    assert layers.count(nn.ConvTranspose2d) == 2 and [
+        layer.stride for layer in ResnetGenerator(width=2, blocks=1).layers if isinstance(layer, nn.Conv2d)
+    ] == [(1, 1), (2, 2), (2, 2), (1, 1)]
+
+
+# --- spectral norm ----------------------------------------------------------------------------------------------------
+
+
+def norms(game: Pix2Pix) -> list[SpectralNorm]:
+    return [module for module in game.on_pair.modules() if isinstance(module, SpectralNorm)]
+
+
+def test_spectral_norm_of_a_whole_critic_and_the_trainer_follows_it(tmp_path: Path) -> None:
+    patch = Spec.to(PatchDiscriminator, channels=6, width=4, field=16, norm="torch.nn:Identity")
+    critic = Spec.to(with_spectral_norm, network=patch)
+    torch.manual_seed(0)
+    game = Pix2Pix(Spec.to(UnetGenerator, width=4, depth=4, dropout=0.0), critic, rule=HINGE, optimizer=FAST)
+    begun = [norm.u.clone() for norm in norms(game)]
+    trainer = Trainer(game, Noise(), Training(images=12, threads=1), tmp_path, device="cpu", say=lambda text: None)
+    trainer.run(quiet=True)
+    layers = [layer for layer in game.on_pair.modules() if isinstance(layer, nn.Conv2d)]
+    assert len(layers) == 3
+    for layer in layers:
+        assert 0.9 < torch.linalg.matrix_norm(layer.weight.flatten(1), 2) < 1.15
+        norm, original = layer.parametrizations.weight[0], layer.parametrizations.weight.original  # type: ignore[index, union-attr]
+        u = norm.u.clone()
+        norm.iterate(original)  # it has followed the weight, which Adam has moved a long way, and has little to add
+        assert (norm.u @ u).abs() > 0.95
+    moved = [not torch.equal(before, now.u) for before, now in zip(begun, norms(game), strict=True)]
+    assert moved == [True, True, False]  # the last layer has one filter, so its vector can only be 1
+    assert_sound(lambda: Pix2Pix(Spec.to(UnetGenerator, width=4, depth=4, dropout=0.0, norm=INSTANCE), critic), Noise())
+
+
+def test_spectral_norm_is_the_same_when_recomputed() -> None:
+    """Activation checkpointing runs a forward pass twice: the second must not find other weights."""
+    torch.manual_seed(0)
+    critic = with_spectral_norm(PatchDiscriminator(3, width=4, field=16)).train()
+    x = torch.randn(2, 3, 16, 16)
+    gradients = []
+    for run in (critic, lambda x: checkpoint(critic, x, use_reentrant=False)):
+        critic.zero_grad()
+        run(x).square().mean().backward()
+        gradients.append([parameter.grad.clone() for parameter in critic.parameters()])  # type: ignore[union-attr]
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import click
 
 from i2i.cli import datasets, folders
+from i2i.cli.completion import recipes as complete_recipes
 from i2i.errors import UserError
 
 __all__ = ["data"]
@@ -26,6 +28,55 @@ for command in (
     folders.check, folders.pair, folders.split, folders.pack, folders.stats,
 ):  # fmt: skip
     data.add_command(command)
+
+
+@data.command()
+@click.argument("recipe", shell_complete=complete_recipes)
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The sheet to write, a PNG.")
+@click.option("--rows", default=4, show_default=True, type=click.IntRange(1, 64), help="Samples on the sheet.")
+@click.option("--first", default=0, type=click.IntRange(min=0), help="Position of the first of them in training.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option("--overwrite", is_flag=True, help="Replace the sheet if it is there.")
+@click.option("--json", "as_json", is_flag=True, help="Columns and costs as one JSON object.")
+def preview(
+    recipe: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    rows: int,
+    first: int,
+    device: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Draw what a network will see that RECIPE trains: its samples behind each step that changes them.
+
+    A row of the sheet is a sample, a column a step; the steps and what each costs are printed in their order.
+    """
+    from i2i.data.preview import preview as look
+    from i2i.images import Picture, write
+    from i2i.recipe import load
+
+    if out.suffix.lower() != ".png":
+        raise UserError(f"-o {out}: the sheet is a PNG; write {out.with_suffix('.png')}")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there already; choose another name, or replace it with --overwrite")
+    found = look(load(recipe, overrides), rows=rows, first=first, device=device)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(Picture(found.sheet), out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror}; choose another folder with -o", code=1) from None
+    if as_json:
+        costs = [{"step": step.strip(), "part": step.startswith(" "), "milliseconds": round(cost, 3)}
+                 for step, cost in found.costs.items()]  # fmt: skip
+        click.echo(json.dumps({"sheet": str(out), "columns": found.columns, "costs": costs, "notes": found.notes}))
+        return
+    for step, cost in found.costs.items():
+        click.echo(f"{cost:9.2f} ms a sample  {step}")
+    click.echo(f"{out}: {rows} samples; columns: {', '.join(found.columns)}")
+    for note in found.notes:
+        click.echo(note, err=True)
 
 
 @data.command()

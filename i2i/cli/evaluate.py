@@ -74,11 +74,11 @@ OPTIONS = [
     click.argument("sets", nargs=-1, metavar="REAL FAKE | stats SET..."),
     click.option("--metrics", metavar="A,B,...",
                  help="fid, kid, is, prdc, cmmd; psnr, ssim, ms-ssim, rmse, lpips; accuracy, miou; diversity; "
-                      "gradient, octave, grid, levels [default: what can be computed here]."),
+                      "gradient, octave, grid, levels; ab, chroma [default: what can be computed here]."),
     click.option("-m", "--model", shell_complete=complete_models, help="Measure what this generator makes of --data."),
     click.option("--data", multiple=True, metavar="FOLDER",
                  help="Test split: pairs side by side, a folder of two, or two folders by --data twice; large pictures "
-                      "where the model enlarges, true ones where it draws from random numbers."),
+                      "where the model enlarges, true ones where it draws from random numbers or colours."),
     click.option("--direction", type=click.Choice(["a2b", "b2a"]),
                  help="Whether the left half or folder A goes in, or the other [default: as the model was trained]."),
     click.option("--judge", metavar="MODEL", help="accuracy and miou of what this generator makes of the results."),

@@ -74,6 +74,7 @@ def _rows() -> Iterator[dict[str, Any]]:
 def show(model: str, as_json: bool) -> None:
     """Show what MODEL is, what it was trained on, and under which terms."""
     from i2i.checkpoint import read_header
+    from i2i.game import Card
     from i2i.zoo import find, names
     from i2i.zoo.published import home, published
 
@@ -105,6 +106,7 @@ def show(model: str, as_json: bool) -> None:
             "direction": f"{card.a} -> {card.b}",
             "channels": f"{card.channels[0]} -> {card.channels[1]}, "
             f"values {card.value_range[0]} -> {card.value_range[1]}",
+            "holds": " -> ".join(map(str, card.holds)) if card.holds != Card().holds else "",
             "latent": "; ".join(map(_part, card.latent)),
             "classes": ", ".join(card.classes),
             "sizes": sizes,

@@ -8,7 +8,7 @@ change nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,12 +20,13 @@ from torch import Tensor
 
 from i2i.data.cache import Packed
 from i2i.data.folders import find, scan
-from i2i.data.resize import PREPROCESSES, Preprocess, fit, fitted
+from i2i.data.resize import PREPROCESSES, Preprocess, fit, fitted, nearest
 from i2i.data.sources import Halves, Pixels, Singles, Source, pairs_in
-from i2i.data.transforms import Geometric, Photometric
+from i2i.data.transforms import Geometric, Photometric, Steps
 from i2i.errors import UserError
+from i2i.game import Content
+from i2i.palettes import Palette
 from i2i.schedules import Purpose, mix
-from i2i.spec import Spec
 
 __all__ = ["Pair", "Paired", "Photographs", "Picture", "Unaligned", "Unpaired"]
 
@@ -61,7 +62,8 @@ class Prepared:
     Args:
         crop: the side of the square that will be cut; 0 if none will.
         channels: wanted of each picture of an item.
-        before: what is done to each picture before it is resized; None for nothing.
+        contents: what each holds; of label maps the classes are made, [H,W,1] in uint8.
+        before: what is done to each picture, but label maps, before it is resized; None for nothing.
 
     Raises UserError for a picture that cannot be read, or is smaller than the crop.
     """
@@ -74,10 +76,13 @@ class Prepared:
         crop: int,
         channels: Sequence[int],
         keep: bool,
+        contents: Sequence[Content] | None = None,
         before: Callable[[Pixels], Pixels] | None = None,
     ) -> None:
         self.source, self.preprocess, self.load, self.crop = source, preprocess, load, crop
         self.channels, self.keep, self.before = tuple(channels), keep, before
+        self.contents = tuple(contents or [Content()] * len(self.channels))
+        self.labels = tuple(content.kind == "labels" for content in self.contents)
         self.kept: dict[int, tuple[Pixels, ...]] = {}
         for index in range(min(len(source), CHECKED)):
             self.check(index, *fitted(*source.size(index), preprocess, load))
@@ -90,15 +95,31 @@ class Prepared:
     def __getitem__(self, index: int) -> tuple[Pixels, ...]:
         if index in self.kept:
             return self.kept[index]
-        read = zip(self.source.read(index), self.channels, strict=True)
-        fitting = [with_channels(pixels, wanted, self.source.name(index)) for pixels, wanted in read]
-        fitting = [self.before(pixels) for pixels in fitting] if self.before else fitting
-        pictures = tuple(np.ascontiguousarray(fit(pixels, self.preprocess, self.load)) for pixels in fitting)
-        for pixels in pictures:
-            self.check(index, pixels.shape[1], pixels.shape[0])
+        pictures = self.made(index)
         if self.keep:
             self.kept[index] = pictures
         return pictures
+
+    def made(self, index: int) -> tuple[Pixels, ...]:
+        """An item's pictures, read and resized."""
+        read = zip(self.source.read(index), self.channels, self.contents, strict=True)
+        pictures = tuple(np.ascontiguousarray(self.fitting(index, *one)) for one in read)
+        for pixels in pictures:
+            self.check(index, pixels.shape[1], pixels.shape[0])
+        return pictures
+
+    def fitting(self, index: int, pixels: Pixels, channels: int, content: Content) -> Pixels:
+        """One of an item's pictures as it is wanted."""
+        if (palette := content.palette) is None:
+            pixels = with_channels(pixels, channels, self.source.name(index))
+            return fit(self.before(pixels) if self.before else pixels, self.preprocess, self.load)
+        colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))  # without alpha
+        try:
+            numbers = palette.numbers(pixels[..., :colours], within=content.within)
+        except UserError as error:
+            raise UserError(f"{self.source.name(index)}: {error}", code=1) from error
+        width, height = fitted(pixels.shape[1], pixels.shape[0], self.preprocess, self.load)
+        return nearest(numbers[..., None], width, height)
 
     def check(self, index: int, width: int, height: int) -> None:
         """Raise UserError if the crop does not fit into a picture of the item that has this size before cropping."""
@@ -130,8 +151,12 @@ class Paired:
             "scale-width": to width `load`, height in proportion; "scale-width+crop": that, then the crop; "none".
         load, crop: in pixels.
         flip: mirror both left and right with probability 1/2.
+        geometry: random changes of place before the crop, the same for both; see `transforms.Geometric`.
         photometric: changes of the input alone; see `transforms.Photometric`.
         channels: wanted of input and target, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
+        palettes: of input and target where they are label maps, which become one channel for each class, 1 in its
+            pixels and -1 elsewhere: the name of a palette that ships, or a text file of "red green blue name".
+        within: levels by which the colours of label maps may be off, as those of JPEGs are.
         keep_in_memory: keep decoded and resized pixels, so that each file is read once.
         without: files to leave out, damaged ones for example, written as the folders are: maps/train/7.jpg.
         seed: of order, crops, flips and photometric changes; >= 0.
@@ -153,8 +178,11 @@ class Paired:
         load: int = 286,
         crop: int = 256,
         flip: bool = True,
-        photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
+        geometry: Steps | None = None,
+        photometric: Steps | None = None,
         channels: tuple[int, int] = (3, 3),
+        palettes: tuple[str | None, str | None] = (None, None),
+        within: int = 0,
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
         seed: int = 0,
@@ -170,9 +198,11 @@ class Paired:
         else:
             source, self.orphans = pairs_in(base, layout, a, b, without)
         self.swapped, self.seed = direction == "b2a", seed
+        self.holds = contents(palettes, within, photometric)
         stored = channels[::-1] if self.swapped else channels
-        self.prepared = Prepared(source, preprocess, load, cut, stored, keep_in_memory)
-        self.geometric = Geometric(cut, flip=flip)
+        held = self.holds[::-1] if self.swapped else self.holds
+        self.prepared = Prepared(source, preprocess, load, cut, stored, keep_in_memory, held)
+        self.geometric = Geometric(cut, flip=flip, before=geometry)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -181,9 +211,14 @@ class Paired:
     def __getitem__(self, position: int) -> Pair:
         epoch, index = locate(position, len(self), self.seed)
         seed = mix(self.seed, Purpose.SAMPLE, epoch, index)
-        pictures = self.prepared[index]
-        a, b = self.geometric(seed, *(pictures[::-1] if self.swapped else pictures))
-        return Pair(to_tensor(a, self.photometric, seed), to_tensor(b))
+        pictures, labels = self.prepared[index], tuple(content.kind == "labels" for content in self.holds)
+        a, b = self.geometric(seed, *(pictures[::-1] if self.swapped else pictures), labels=labels)
+        input, target = self.holds
+        return Pair(to_tensor(a, self.photometric, seed, input), to_tensor(b, content=target))
+
+    def shown(self, columns: Sequence[Tensor]) -> list[Tensor]:
+        """Columns of pictures [N,C,H,W] in [-1,1], label maps in the colours of their classes."""
+        return shown(columns, self.holds)
 
     def fill(self) -> None:
         """Read everything that is to be kept in memory."""
@@ -197,13 +232,14 @@ class Unaligned:
         a, b: folders, looked for here, in ./datasets and under $I2I_DATA; or files that `i2i data cache` wrote.
         side_by_side: the folders hold pairs side by side: A is the left half of those in `a`, B the right half of those
             in `b` (the two may be one folder; which belongs to which is forgotten).
+        geometry: random changes of place before the crop; see `transforms.Geometric`.
         photometric: changes of A alone.
         before: what is done to each picture of A [H,W,C] before it is resized, such as
             `{of: i2i.data.transforms:Thicker, size: 3}`.
         fewest: refuse folders of fewer pictures; 1 for single-image translation, where random crops of one large
             picture stand for a data set.
 
-    The other arguments are those of `Paired`; crops and flips of A and B are drawn independently.
+    The other arguments are those of `Paired`; what is random is drawn for A and for B independently.
 
     Raises UserError for folders or files that are missing, damaged or do not fit, and for fewer than `fewest` pictures.
     """
@@ -220,8 +256,11 @@ class Unaligned:
         load: int = 286,
         crop: int = 256,
         flip: bool = True,
-        photometric: Sequence[Spec | Mapping[str, Any]] | None = None,
+        geometry: Steps | None = None,
+        photometric: Steps | None = None,
         channels: tuple[int, int] = (3, 3),
+        palettes: tuple[str | None, str | None] = (None, None),
+        within: int = 0,
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
         before: Callable[[Pixels], Pixels] | None = None,
@@ -230,6 +269,7 @@ class Unaligned:
     ) -> None:
         cut = check(preprocess, load, crop, channels, seed)
         self.seed = seed
+        self.holds = contents(palettes, within, photometric)
         self.sides: list[Prepared] = []
         for side, base in enumerate(map(find, (a, b))):
             source: Source
@@ -241,10 +281,10 @@ class Unaligned:
             if len(source) < fewest:
                 held = f"{len(source)} image{'s' if len(source) != 1 else ''}"
                 raise UserError(f"{base.name} holds {held}; Unaligned needs at least {fewest} ({base})")
-            alone = before if side == A_SIDE else None
+            content, alone = [self.holds[side]], before if side == A_SIDE else None
             one = channels[side : side + 1]
-            self.sides.append(Prepared(source, preprocess, load, cut, one, keep_in_memory, alone))
-        self.geometric = Geometric(cut, flip=flip)
+            self.sides.append(Prepared(source, preprocess, load, cut, one, keep_in_memory, content, alone))
+        self.geometric = Geometric(cut, flip=flip, before=geometry)
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
@@ -257,8 +297,13 @@ class Unaligned:
         """[C,H,W] of one side at `position`."""
         epoch, index = locate(position, len(self.sides[side]), self.seed, side)
         seed = mix(self.seed, Purpose.SAMPLE, epoch, index, side)
-        (picture,) = self.geometric(seed, *self.sides[side][index])
-        return to_tensor(picture, photometric, seed)
+        content = self.holds[side]
+        (picture,) = self.geometric(seed, *self.sides[side][index], labels=(content.kind == "labels",))
+        return to_tensor(picture, photometric, seed, content)
+
+    def shown(self, columns: Sequence[Tensor]) -> list[Tensor]:
+        """As `Paired.shown`."""
+        return shown(columns, self.holds)
 
     def fill(self) -> None:
         """Read everything that is to be kept in memory."""
@@ -273,6 +318,7 @@ class Photographs:
         roots: folders, looked for here, in ./datasets and under $I2I_DATA, taken together; or one file that
             `i2i data cache` wrote.
         crop: the side of the random crop in pixels, a multiple of the enlargement.
+        geometry: random changes of place before the crop; see `transforms.Geometric`.
         flip: mirror left and right with probability 1/2.
         turn: turn by a quarter, a half or three quarters, or not, with equal probability.
         channels: wanted, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
@@ -290,6 +336,7 @@ class Photographs:
         roots: Sequence[str],
         *,
         crop: int = 96,
+        geometry: Steps | None = None,
         flip: bool = True,
         turn: bool = True,
         channels: int = 3,
@@ -308,7 +355,7 @@ class Photographs:
             source = Singles([file for folder in found for file in scan(folder, without)])
         self.seed = seed
         self.prepared = Prepared(source, "crop", crop, cut, (channels,), keep_in_memory)
-        self.geometric = Geometric(cut, flip=flip, turn=turn)
+        self.geometric = Geometric(cut, flip=flip, turn=turn, before=geometry)
 
     def __len__(self) -> int:
         return len(self.prepared)
@@ -367,8 +414,40 @@ def with_channels(pixels: Pixels, wanted: int, name: str) -> Pixels:
     return np.concatenate([colours, alpha], axis=2) if wanted in (2, 4) else colours
 
 
-def to_tensor(pixels: Pixels, photometric: Photometric | None = None, seed: int = 0) -> Tensor:
-    """[H,W,C] -> [C,H,W] of its own memory: uint8 as it is, uint16 as float32 in [-1,1]."""
+def contents(
+    palettes: tuple[str | None, str | None], within: int, photometric: Steps | None
+) -> tuple[Content, Content]:
+    """What input and target hold. Raises UserError."""
+    if palettes[0] and photometric:
+        raise UserError("photometric changes colours, and those of a label map are its classes; leave one of them out")
+    if not 0 <= within <= 255:
+        raise UserError(f"colours are off by 0 to 255 levels, not within {within}")
+    input, target = (Content.of(Palette.read(which), within=within) if which else Content() for which in palettes)
+    return input, target
+
+
+def shown(columns: Sequence[Tensor], holds: Sequence[Content]) -> list[Tensor]:
+    """Columns [N,C,H,W], those of as many channels as a palette has classes in its colours; three channels count as
+    red, green and blue."""
+    palettes = {len(content.classes): content.palette for content in holds}
+    made = []
+    for column in columns:
+        palette = palettes.get(column.shape[1]) if column.shape[1] not in (1, 3) else None
+        if palette:
+            colours = torch.from_numpy(palette.drawn(column.argmax(1).cpu().numpy()))
+            column = colours.permute(0, 3, 1, 2).float() / 127.5 - 1
+        made.append(column)
+    return made
+
+
+def to_tensor(
+    pixels: Pixels, photometric: Photometric | None = None, seed: int = 0, content: Content | None = None
+) -> Tensor:
+    """[H,W,C] -> [C,H,W] of its own memory: uint8 as it is, uint16 as float32 in [-1,1]; classes [H,W,1] become a
+    channel each, 255 in its pixels and 0 elsewhere."""
+    if content is not None and content.classes:
+        classes = np.arange(len(content.classes), dtype=np.uint8)
+        pixels = np.where(pixels == classes, np.uint8(255), np.uint8(0))
     if pixels.dtype == np.uint16:
         unit = pixels.astype(np.float32) / np.float32(65535)
         if photometric is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from i2i.images.resampling import resize
 
-__all__ = ["PREPROCESSES", "Preprocess", "fit", "fitted", "resize"]
+__all__ = ["PREPROCESSES", "Preprocess", "fit", "fitted", "nearest", "resize"]
 
 Preprocess = Literal["resize+crop", "crop", "scale-width", "scale-width+crop", "none"]
 PREPROCESSES = ("resize+crop", "crop", "scale-width", "scale-width+crop", "none")
@@ -21,6 +22,13 @@ def fitted(width: int, height: int, preprocess: str, load: int) -> tuple[int, in
     if preprocess.startswith("scale-width"):
         return load, max(1, round(load * height / width))
     return width, height
+
+
+def nearest(pixels: NDArray[Any], width: int, height: int) -> NDArray[Any]:
+    """[H,W,C] => [height,width,C], each the pixel nearest to its middle: nothing is mixed."""
+    rows, columns = (((np.arange(wanted) + 0.5) * given / wanted).astype(np.intp)
+                     for wanted, given in ((height, pixels.shape[0]), (width, pixels.shape[1])))  # fmt: skip
+    return pixels[rows[:, None], columns]
 
 
 def fit(pixels: NDArray[Any], preprocess: str, load: int) -> NDArray[Any]:

@@ -21,7 +21,11 @@ FORKS = sys.platform == "linux"
 
 
 class Endless(Protocol):
-    """A data set: an endless pure function of the position."""
+    """A data set: an endless pure function of the position.
+
+    One whose pictures hold something else than colours also has `holds`, what A and B hold (`i2i.game.Content`), and
+    `shown`, which turns columns of such pictures [N,C,H,W] into pictures that can be looked at.
+    """
 
     @property
     def fields(self) -> type[tuple[Any, ...]]:

@@ -17,49 +17,85 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # or the import asks a s
 import albumentations
 import cv2
 import numpy as np
+from albumentations.augmentations.crops.transforms import CropSizeError
+from albumentations.augmentations.dropout.transforms import BaseDropout
 from albumentations.core.composition import BaseCompose
-from albumentations.core.transforms_interface import BasicTransform, ImageOnlyTransform
+from albumentations.core.transforms_interface import BasicTransform, DualTransform, ImageOnlyTransform, Transform3D
 from numpy.typing import NDArray
 
 from i2i.errors import UserError
 from i2i.schedules import mix
-from i2i.spec import Spec, SpecError
+from i2i.spec import Spec, SpecError, resolve
+from i2i.typed import slots
 
-__all__ = ["Geometric", "Photometric", "Thicker"]
+__all__ = ["Geometric", "Photometric", "Steps", "Thicker"]
 
 Pixels = NDArray[np.generic]
-CROP, FLIP, PHOTOMETRIC, TURN = 0, 1, 2, 1 << 32  # numbers of the seeds; photometric steps count on from theirs
+# numbers of the seeds; photometric and geometric steps count on from theirs
+CROP, FLIP, PHOTOMETRIC, TURN, GEOMETRY = 0, 1, 2, 1 << 32, 1 << 33
+REFLECTED = 4  # OpenCV's reflection without the edge: what lies around a picture that is turned or bent
+COLOURING = (
+    BaseDropout, Transform3D, albumentations.Lambda, albumentations.MaskDropout, albumentations.Morphological,
+    albumentations.Mosaic, albumentations.OverlayElements, albumentations.PixelDropout,
+)  # fmt: skip
+"""What albumentations counts as geometry, though it changes what pixels hold."""
+TARGETS = {"image": "image", "labels": "mask"}
+Steps = Sequence[Spec | Mapping[str, Any]]
 
 
 class Geometric:
-    """Random crop, horizontal flip and turn, the same for all pictures of a call.
+    """Random changes of place, the same for all pictures of a call: those of a recipe, then crop, flip and turn.
 
     Args:
         crop: height and width of the crop; 0 crops nothing.
         flip: mirror left and right with probability 1/2.
         turn: turn by 0, 90, 180 or 270 degrees with equal probability.
+        before: what comes before the crop, as `Photometric` takes it (`{of: albumentations:Rotate, limit: 10}`); each
+            must move pixels and leave their colours. What it leaves empty is filled by reflection unless it says
+            otherwise with `border_mode`.
+
+    Raises UserError for a transform that does not exist, has no such argument, or changes colours.
     """
 
-    def __init__(self, crop: int = 0, *, flip: bool = True, turn: bool = False) -> None:
-        self.steps: list[tuple[int, BasicTransform]] = []
+    def __init__(self, crop: int = 0, *, flip: bool = True, turn: bool = False, before: Steps | None = None) -> None:
+        made = [step for entry in before or () for step in build(entry, "geometry", reflected=True)]
+        for step in made:
+            check_moves(step)
+        self.steps: list[tuple[int, BasicTransform | BaseCompose]] = list(enumerate(made, GEOMETRY))
         if crop:
             self.steps.append((CROP, albumentations.RandomCrop(crop, crop)))
         if flip:
             self.steps.append((FLIP, albumentations.HorizontalFlip(p=0.5)))
         if turn:
             self.steps.append((TURN, albumentations.RandomRotate90(p=1.0)))
-        self.compose = albumentations.Compose(
-            [step for _, step in self.steps], additional_targets={"other": "image"}, strict=True
-        )
+        targets = {"other": "image"} | {f"{kind}{n}": TARGETS[kind] for kind in TARGETS for n in (0, 1)}
+        try:
+            self.compose = albumentations.Compose(
+                [step for _, step in self.steps], additional_targets=targets, strict=True
+            )
+        except ValueError as error:
+            raise UserError(f"geometry: {error}") from error
 
-    def __call__(self, seed: int, *pictures: Pixels) -> tuple[Pixels, ...]:
-        """One or two pictures [H,W,C] of equal height and width, uint8, uint16 or float32 -> the same, cropped."""
+    def __call__(self, seed: int, *pictures: Pixels, labels: Sequence[bool] = ()) -> tuple[Pixels, ...]:
+        """One or two pictures [H,W,C] of equal height and width, uint8, uint16 or float32 -> the same, cropped.
+
+        `labels`: which of them hold classes, whose pixels are moved to the nearest and not mixed.
+        """
         if not self.steps:
             return pictures
         for number, step in self.steps:
-            step.set_random_seed(mix(seed, number))
-        names = ("image", "other")[: len(pictures)]
-        made = self.compose(**dict(zip(names, pictures, strict=True)))
+            sow(step, mix(seed, number))
+        if any(labels):
+            names = [("labels" if holds else "image") + str(place) for place, holds in enumerate(labels)]
+            shown = {"image": pictures[0]}  # albumentations asks for one
+        else:
+            names, shown = ["image", "other"][: len(pictures)], {}
+        try:
+            made = self.compose(**shown, **dict(zip(names, pictures, strict=True)))
+        except (ValueError, TypeError, CropSizeError, cv2.error) as error:
+            height, width, channels = pictures[0].shape
+            what = f"{width}x{height} pixels, {channels} channels, {pictures[0].dtype}"
+            raise UserError(f"geometry: {error} (a picture of {what})") from error
         return tuple(made[name] for name in names)
 
 
@@ -73,8 +109,8 @@ class Photometric:
     Raises UserError for a transform that does not exist, has no such argument, or moves pixels.
     """
 
-    def __init__(self, transforms: Sequence[Spec | Mapping[str, Any]]) -> None:
-        steps = [step for entry in transforms for step in build(entry)]
+    def __init__(self, transforms: Steps) -> None:
+        steps = [step for entry in transforms for step in build(entry, "photometric")]
         for step in steps:
             check_stays(step)
         try:
@@ -94,8 +130,10 @@ class Photometric:
         return np.concatenate([made, picture[..., colours:]], axis=2) if colours < picture.shape[2] else made
 
 
-def build(entry: Spec | Mapping[str, Any]) -> list[BasicTransform | BaseCompose]:
-    """The transforms that one entry of a recipe's list names."""
+def build(
+    entry: Spec | Mapping[str, Any], section: str, *, reflected: bool = False
+) -> list[BasicTransform | BaseCompose]:
+    """The transforms that one entry of a recipe's list names; `reflected`: with borders of reflection by default."""
     if isinstance(entry, Spec):
         specs = [entry]
     elif "of" in entry:
@@ -105,9 +143,40 @@ def build(entry: Spec | Mapping[str, Any]) -> list[BasicTransform | BaseCompose]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* are not valid for transform")  # strict=True makes it an error
-            return [spec.build() for spec in specs]
+            return [(with_reflection(spec) if reflected else spec).build() for spec in specs]
     except (SpecError, ValueError, TypeError) as error:
-        raise UserError(f"photometric: {error}") from error
+        raise UserError(f"{section}: {error}") from error
+
+
+def with_reflection(spec: Spec) -> Spec:
+    """The transform, and those inside it, with a border of reflection where it has a border and says nothing of it."""
+    inner = {key: reflected(value) for key, value in spec.kwargs.items()}
+    has = "border_mode" in slots(resolve(spec.of)).named
+    return Spec(spec.of, ({"border_mode": REFLECTED} if has else {}) | inner)
+
+
+def reflected(value: Any) -> Any:
+    """`with_reflection` of the transforms among the arguments of one."""
+    if isinstance(value, Spec):
+        return with_reflection(value)
+    return [reflected(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def check_moves(step: BasicTransform | BaseCompose) -> None:
+    """Raise UserError if `step` changes colours: what both pictures of a pair go through must only move pixels."""
+    if isinstance(step, BaseCompose):
+        for inner in step.transforms:
+            check_moves(inner)
+    elif not isinstance(step, DualTransform) or isinstance(step, COLOURING):
+        raise UserError(
+            f"geometry: {type(step).__name__} changes what pixels hold, and geometry only moves them, in both pictures "
+            "of a pair; put it under photometric, or leave it out"
+        )
+    elif isinstance(step, albumentations.GridElasticDeform):
+        raise UserError(
+            "geometry: GridElasticDeform fills with black where there were no pixels; take ElasticTransform or "
+            "GridDistortion, which reflect"
+        )
 
 
 def check_stays(step: BasicTransform | BaseCompose) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from i2i.images.cielab import CHROMA, coloured, from_lab, lab, lightness
 from i2i.images.frames import Frame, Frames, FrameWriter
 from i2i.images.h264 import CONTAINERS, VideoWriter
 from i2i.images.picture import (
@@ -27,6 +28,7 @@ from i2i.images.video import VIDEOS, Video, is_video
 from i2i.images.writing import encode, fitting_format, lacks, promise, save, sweep, write
 
 __all__ = [
+    "CHROMA",
     "CONTAINERS",
     "FILMS",
     "FORMATS",
@@ -46,14 +48,18 @@ __all__ = [
     "Video",
     "VideoWriter",
     "check_film",
+    "coloured",
     "count_frames",
     "encode",
     "filled",
     "film",
     "fitting_format",
+    "from_lab",
     "from_pil",
     "is_video",
+    "lab",
     "lacks",
+    "lightness",
     "memory_needed",
     "pair_written",
     "premultiplied",

@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import accumulate
 from typing import IO, Any, Protocol
 
@@ -74,11 +75,16 @@ class Png:
     def __init__(self, out: IO[bytes], layout: Layout, *, frames: int = 1, plays: int = 0) -> None:
         self.out, self.layout, self.frames, self.order = out, layout, frames, 0
         kind = {1: 0, 2: 4, 3: 2, 4: 6}[layout.channels]
+        self.palette = np.array(layout.palette, np.uint8) if layout.palette and layout.channels == 3 else None
+        if self.palette is not None:
+            self.layout, kind = replace(layout, channels=1, deep=False), 3
         out.write(b"\x89PNG\r\n\x1a\n")
         depth = 16 if layout.deep else 8
         self.chunk(b"IHDR", struct.pack(">IIBBBBB", layout.width, layout.height, depth, kind, 0, 0, 0))
         if layout.icc:
             self.chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(layout.icc))
+        if self.palette is not None:
+            self.chunk(b"PLTE", self.palette.tobytes())
         if layout.dpi:
             self.chunk(b"pHYs", struct.pack(">IIB", *(round(value / 0.0254) for value in layout.dpi), 1))
         if layout.exif:
@@ -108,7 +114,7 @@ class Png:
         self.order += 1
 
     def write(self, rows: Array) -> None:
-        for block in self.blocks.add(rows):
+        for block in self.blocks.add(rows if self.palette is None else places(rows, self.palette)):
             self.block(block)
 
     def block(self, block: Array) -> None:
@@ -145,6 +151,16 @@ class Png:
         self.out.write(struct.pack(">I", len(body)) + kind)
         self.out.write(body)
         self.out.write(struct.pack(">I", zlib.crc32(body, zlib.crc32(kind))))
+
+
+def places(rows: Array, palette: Array) -> Array:
+    """[rows,W,3] => [rows,W,1]: where in the palette [colours,3] each colour stands."""
+    weights = np.array([1 << 16, 1 << 8, 1], np.uint32)
+    colours, known = (values.astype(np.uint32) @ weights for values in (rows, palette))
+    order = np.argsort(known, kind="stable")
+    found = order[np.searchsorted(known[order], colours).clip(0, len(order) - 1)]
+    assert np.array_equal(known[found], colours), "a colour that the palette has not"
+    return found.astype(np.uint8)[..., None]
 
 
 def least(values: Array, above: Array, step: int) -> Array:

@@ -72,7 +72,7 @@ class Layout:
         width, height: in pixels.
         channels: 1 gray, 2 gray and alpha, 3 colour, 4 colour and alpha.
         deep: whether it has 16 bits per channel.
-        icc, exif, dpi, xmp: as in Picture.
+        icc, exif, dpi, xmp, palette: as in Picture.
     """
 
     width: int
@@ -83,6 +83,7 @@ class Layout:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
 
     @property
     def alpha(self) -> bool:
@@ -108,6 +109,8 @@ class Picture:
         notes: what a user should know was done to it.
         dpi: pixels per inch across and down, where the file tells them outside of EXIF too.
         xmp: what people wrote about it, in XML (see i2i.images.xmp).
+        palette: the only colours that it has, in 8 bits, at most 256, where their places are numbers that mean
+            something: a PNG then holds those.
     """
 
     pixels: Array
@@ -118,6 +121,7 @@ class Picture:
     notes: tuple[str, ...] = ()
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
 
     @property
     def deep(self) -> bool:
@@ -135,7 +139,7 @@ class Picture:
         """What its file will say of it beside the pixels."""
         height, width = self.pixels.shape[:2]
         channels = (1 if self.pixels.ndim == 2 else 3) + (self.alpha is not None)
-        return Layout(width, height, channels, self.deep, self.icc, self.exif, self.dpi, self.xmp)
+        return Layout(width, height, channels, self.deep, self.icc, self.exif, self.dpi, self.xmp, self.palette)
 
     def with_pixels(self, pixels: Array) -> Picture:
         """The same picture with other pixels [H,W] or [H,W,C]: a second or fourth channel is alpha; else the old alpha

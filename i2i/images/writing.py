@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+LOSSY = ("jpeg", "webp", "avif", "jp2")
 
 
 def lacks(format: str, width: int, height: int, *, alpha: bool = False, deep: bool = False) -> str:
@@ -68,6 +69,8 @@ def promise(
     """
     width, height = size or (round(head.width * scale), round(head.height * scale))
     lacking = lacks(format, width, height, alpha=head.alpha, deep=head.deep)
+    if not lacking and format in LOSSY and getattr(head, "palette", None):
+        return format, f"{format} changes the colours of classes; take --format png to keep them"
     if not lacking:
         return format, ""
     if not asked and not lacks("png", width, height):
@@ -87,6 +90,8 @@ def fitting_format(picture: Picture, wished: str | None = None) -> tuple[str, st
     """
     own = PILLOW.get(picture.format, "")
     format = wished or own or "png"
+    if picture.palette and format in LOSSY:
+        return "png", f"{format} would change the colours of classes; it became png"
     height, width = picture.pixels.shape[:2]
     if lacking := lacks(format, width, height, alpha=picture.alpha is not None, deep=picture.deep):
         return "png", f"{format} cannot hold {lacking}; it became png"

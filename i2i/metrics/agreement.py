@@ -8,89 +8,17 @@ with CycleGAN counts both as 0; on Cityscapes every class occurs, and the figure
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from i2i.errors import UserError
+from i2i.palettes import Palette
 
-__all__ = ["PALETTES", "WITHIN", "Agreement", "Palette"]
+__all__ = ["WITHIN", "Agreement", "Palette"]
 
 Pixels = NDArray[np.uint8]  # [H,W,3] RGB
-PALETTES = Path(__file__).with_name("palettes")
-IGNORED = "-"
 WITHIN = 5  # levels
-BLOCK = 2**18  # pixels whose distances to the colours are held at once
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Which colour is which class.
-
-    Attributes:
-        name: what it is called by.
-        classes: the colours (red, green, blue) by class, in order.
-        ignored: colours of what is not measured where the truth has it.
-    """
-
-    name: str
-    classes: Mapping[str, tuple[int, int, int]]
-    ignored: tuple[tuple[int, int, int], ...] = ()
-
-    @classmethod
-    def read(cls, which: str | Path) -> Palette:
-        """The palette of that name (maps, cityscapes), or of a text file.
-
-        A line is "red green blue name", the numbers 0 to 255; the name "-" marks a colour that is not measured, and
-        what follows a # is a remark.
-
-        Raises UserError for what is neither, naming the line.
-        """
-        shipped = PALETTES / f"{which}.txt"
-        path = shipped if shipped.is_file() else Path(which).expanduser()
-        known = ", ".join(sorted(file.stem for file in PALETTES.glob("*.txt")))
-        try:
-            lines = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"'{which}' is no palette: neither {known} nor a text file of 'r g b name'") from error
-        classes: dict[str, tuple[int, int, int]] = {}
-        ignored: list[tuple[int, int, int]] = []
-        for number, line in enumerate(lines, start=1):
-            if not (words := line.partition("#")[0].split(maxsplit=3)):
-                continue
-            levels = [int(word) for word in words[:3] if word.isdecimal()]
-            if len(words) < 4 or len(levels) < 3 or max(levels) > 255:
-                raise UserError(f"{path}, line {number}: '{line.strip()}' is not 'red green blue name', each 0 to 255")
-            colour, name = (levels[0], levels[1], levels[2]), words[3].strip()
-            if name in classes or colour in (*classes.values(), *ignored):
-                raise UserError(f"{path}, line {number}: '{line.strip()}' is there a second time")
-            if name == IGNORED:
-                ignored.append(colour)
-            else:
-                classes[name] = colour
-        if len(classes) < 2:
-            raise UserError(f"{path} names {len(classes)} classes; a palette needs two or more")
-        return cls(path.stem, classes, tuple(ignored))
-
-    def labels(self, pixels: Pixels, *, truth: bool = False) -> NDArray[np.int64]:
-        """The number of the class whose colour is nearest, [H,W]; among equally near ones the first.
-
-        Args:
-            truth: also look for ignored colours, which get the numbers after the classes'.
-        """
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-            raise TypeError(f"label maps are uint8 [H,W,3], not {pixels.dtype} {list(pixels.shape)}")
-        colours = np.array([*self.classes.values(), *(self.ignored if truth else ())], np.float32)
-        flat = pixels.reshape(-1, 3)
-        labels = np.empty(len(flat), np.int64)
-        for start in range(0, len(flat), BLOCK):
-            # |c|^2 - 2xc is |x-c|^2 but for what all colours share, and exact in float32
-            near = (colours**2).sum(1) - 2 * (flat[start : start + BLOCK].astype(np.float32) @ colours.T)
-            labels[start : start + BLOCK] = near.argmin(1)
-        return labels.reshape(pixels.shape[:2])
 
 
 @dataclass

@@ -6,6 +6,8 @@ as they are, the whole picture. SSIM is Wang et al. 2004 with the 11x11 Gaussian
 windows that lie in the picture, without reduction; SRGAN's tables have another. MS-SSIM is Wang et al. 2003 with the
 same windows at five scales. `pairs.py` has them by name.
 
+`hue_rmse` and `chroma` are about colours alone, a and b of CIE L*a*b* (`i2i.images.cielab`), as colouring is measured.
+
 Three more figures are of one picture: `gradient` and `sharpness` tell a blurred picture from a sharp one, `grid` finds
 the pattern that strided layers leave.
 """
@@ -18,7 +20,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SCALES", "gradient", "grid", "luma", "ms_ssim", "pattern", "psnr", "rmse", "sharpness", "smallest", "ssim"]
+from i2i.images.cielab import lab
+
+__all__ = [
+    "SCALES",
+    "chroma",
+    "gradient",
+    "grid",
+    "hue_rmse",
+    "luma",
+    "ms_ssim",
+    "pattern",
+    "psnr",
+    "rmse",
+    "sharpness",
+    "smallest",
+    "ssim",
+]
 
 Pixels = NDArray[np.uint8]
 """[H,W], [H,W,1] or [H,W,3] RGB."""
@@ -56,6 +74,19 @@ def rmse(drawn: Pixels, wanted: Pixels, *, shave: int = 0) -> float:
     """Root of the mean squared difference of red, green and blue, in levels of 8 bits; errors as of `psnr`."""
     ours, theirs = planes(drawn, wanted, shave, rgb=True)
     return float(np.sqrt(np.mean((ours - theirs) ** 2)))
+
+
+def hue_rmse(drawn: Pixels, wanted: Pixels) -> float:
+    """Root of the mean squared difference of a and b of CIE L*a*b*, whatever the lightness; errors as of `psnr`."""
+    planes(drawn, wanted, 0, rgb=True)
+    apart = lab(colours(drawn))[..., 1:].astype(np.float64) - lab(colours(wanted))[..., 1:]
+    return float(np.sqrt(np.mean(apart**2)))
+
+
+def chroma(pixels: Pixels) -> float:
+    """Mean distance of the colours from gray, in a and b of CIE L*a*b*."""
+    found = lab(colours(pixels))[..., 1:].astype(np.float64)
+    return float(np.hypot(found[..., 0], found[..., 1]).mean())
 
 
 def ssim(drawn: Pixels, wanted: Pixels, *, shave: int = 0, rgb: bool = False) -> float:

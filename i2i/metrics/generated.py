@@ -2,7 +2,7 @@
 
 A data set is a folder of pairs side by side, a folder that holds two (A and B, or of such names), or two folders; for
 a network that enlarges, a folder of large pictures (with small ones beside them where it is HR beside LR), which are
-reduced by the rule of the test sets.
+reduced by the rule of the test sets; for one that colours, a folder of pictures in colour.
 """
 
 from __future__ import annotations
@@ -88,6 +88,9 @@ def split_of(data: Sequence[str], card: Card, direction: Direction | None, size:
     root = next((root / split for split in SPLITS if (root / split).is_dir()), root)
     if card.scale > 1:
         return large(root, card.scale, name, size)
+    if card.holds[0].kind == "lightness":
+        both = by_stem(large_in(root, 1)).items()
+        return Split([Item(stem, file, partial(itself, file, size)) for stem, file in both], name)
     swapped = (direction or ("b2a" if card.origin.prepared.endswith("B") else "a2b")) == "b2a"
     usual = next((names for names in COUPLES if all((root / one).is_dir() for one in names)), None)
     if usual:
@@ -124,8 +127,7 @@ def large(root: Path, scale: int, name: str, size: int | None) -> Split:
     """Of large pictures, and of small ones that lie beside them: xN/HR and xN/LR, or HR and LR."""
     if size:
         raise UserError("--size is for networks that do not enlarge; leave it out")
-    places = [root / f"x{scale}" / "HR", *sorted(root.glob("x*/HR")), root / "HR", root]
-    home = next(place for place in places if place.is_dir())
+    home = large_in(root, scale)
     beside = home.parent / "LR" if home.name == "HR" else None
     given = by_stem(beside) if beside and beside.is_dir() else {}
     items, made = [], 0
@@ -137,6 +139,12 @@ def large(root: Path, scale: int, name: str, size: int | None) -> Split:
         items.append(Item(stem, file, partial(enlargement, file, small, scale)))
     said = [f"{made} of {len(items)} small pictures are made of the large ones: antialiased bicubic, 1/{scale}"]
     return Split(items, name, said=said if made else [])
+
+
+def large_in(root: Path, scale: int) -> Path:
+    """The folder of large pictures in a test set of super-resolution; else the folder itself."""
+    places = [root / f"x{scale}" / "HR", *sorted(root.glob("x*/HR")), root / "HR", root]
+    return next(place for place in places if place.is_dir())
 
 
 def decoded(file: Path, size: int | None = None) -> Pixels:
@@ -155,6 +163,11 @@ def halves(file: Path, swapped: bool, size: int | None) -> tuple[Pixels, Pixels]
 
 def alone(file: Path, size: int | None) -> tuple[Pixels, None]:
     return decoded(file, size), None
+
+
+def itself(file: Path, size: int | None) -> tuple[Pixels, Pixels]:
+    pixels = decoded(file, size)
+    return pixels, pixels
 
 
 def two(file: Path, wanted: Path, size: int | None) -> tuple[Pixels, Pixels]:

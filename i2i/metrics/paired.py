@@ -19,8 +19,8 @@ from i2i.errors import UserError
 from i2i.images import Picture
 from i2i.metrics import fidelity
 from i2i.metrics.agreement import Agreement, Palette
-from i2i.metrics.fidelity import gradient, grid, sharpness
-from i2i.metrics.pairs import PAIRED, PairMetric, mean, pair_metric
+from i2i.metrics.fidelity import chroma, gradient, grid, hue_rmse, sharpness
+from i2i.metrics.pairs import PAIRED, PairMetric, mean, pair_metric, root_mean_square
 from i2i.metrics.perceptual import Lpips
 from i2i.metrics.report import Figure, few
 from i2i.metrics.sides import Pair, ahead
@@ -33,7 +33,7 @@ LABELS = {  # of a palette -> what of `Agreement.figures` it stands for, besides
     "accuracy": ("accuracy", "class_accuracy", "within5", "accuracy_"),
     "miou": ("miou", "iou_"),
 }
-SINGLE = ("gradient", "octave", "grid", "levels")
+SINGLE = ("gradient", "octave", "grid", "levels", "ab", "chroma")
 
 
 def metrics_of(names: Sequence[str], *, luma: bool, shave: int, step: int) -> list[PairMetric]:
@@ -54,6 +54,13 @@ def metrics_of(names: Sequence[str], *, luma: bool, shave: int, step: int) -> li
         elif name == "levels":
             how = f"Y, wave of {step} pixels, median"
             found.append(PairMetric(name, how, "levels", "lower", 8 * step, partial(wave, step=step), median))
+        elif name == "ab":
+            pooled = root_mean_square, True
+            found.append(PairMetric(name, "RMSE, CIE L*a*b*", "", "lower", 1, hue_rmse, *pooled))
+            found.append(PairMetric(name, "RMSE, if all were gray", "", "lower", 1, gray_rmse, *pooled))
+        elif name == "chroma":
+            found.append(PairMetric(name, "fake", "", "higher", 1, lambda fake, real: chroma(fake), mean, True))
+            found.append(PairMetric(name, "real", "", "higher", 1, lambda fake, real: chroma(real), mean, True))
     return found
 
 
@@ -71,6 +78,11 @@ def repeating(fake: Pixels, real: Pixels, *, step: int) -> float:
 def wave(fake: Pixels, real: Pixels, *, step: int) -> float:
     """`fidelity.pattern` of the fake one."""
     return fidelity.pattern(fake, step)
+
+
+def gray_rmse(fake: Pixels, real: Pixels) -> float:
+    """`hue_rmse` of a gray picture in the place of the fake one."""
+    return hue_rmse(real[..., :1], real)
 
 
 def median(values: Sequence[float]) -> float:
@@ -199,7 +211,8 @@ def one(
     if real.shape != fake.shape:
         sizes = " and ".join(f"{pixels.shape[1]}x{pixels.shape[0]}" for pixels in (real, fake))
         return Read(pair, None, {stem: f"pictures of {sizes} pixels cannot be compared; --size N brings both to one"})
-    able = [metric for metric in metrics if min(real.shape[:2]) >= metric.least]
+    fitting = [metric for metric in metrics if min(real.shape[:2]) >= metric.least]
+    able = [metric for metric in fitting if not (metric.coloured and both[0].pixels.ndim == 2)]
     values = {str(metric): metric.measure(fake, real) for metric in able}
     counts = None
     if palette:
@@ -227,13 +240,12 @@ def fitted(pixels: Pixels, size: int | None) -> Pixels:
 
 
 def figure(metric: PairMetric, values: Sequence[float], small: Sequence[str]) -> Figure:
-    """Of all pairs; `small` are those in which the metric's window does not fit."""
+    """Of all pairs; `small` are those in which the metric's window does not fit, or has no colours to look at."""
     notes = []
     if small:
         left = "it is" if len(small) == 1 else f"{len(small)} pairs are"
-        notes.append(
-            f"{metric.name} needs {metric.least} pixels in height and width: {left} left out ({few(list(small))})"
-        )
+        needs = "true colours" if metric.coloured else f"{metric.least} pixels in height and width"
+        notes.append(f"{metric.name} needs {needs}: {left} left out ({few(list(small))})")
     pooled = metric.pool(values) if values else math.nan
     if math.isinf(pooled):
         equal = sum(map(math.isinf, values))

@@ -26,6 +26,7 @@ class PairMetric(NamedTuple):
         least: pixels that height and width must have.
         measure: (fake, real) => the figure; uint8 [H,W,3], equally large. Raises ValueError for others.
         pool: the figures of all pairs => that of the set.
+        coloured: whether it means nothing where the real picture is gray.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PairMetric(NamedTuple):
     least: int
     measure: Callable[[Pixels, Pixels], float]
     pool: Callable[[Sequence[float]], float]
+    coloured: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} ({self.protocol})"

@@ -37,7 +37,18 @@ from torch.nn import functional as F
 
 from i2i.aids import R1
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
-from i2i.layers import EqualisedConv2d, EqualisedLinear, InstanceNorm, Norm, init_xavier, modes
+from i2i.layers import (
+    BlurDown,
+    BlurUp,
+    EqualisedConv2d,
+    EqualisedLinear,
+    InstanceNorm,
+    Norm,
+    binomial,
+    fixed,
+    init_xavier,
+    modes,
+)
 from i2i.losses import LEAST_SQUARES, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.translation.cyclegan import Padding, ResnetBlock, Unpaired, apart
@@ -47,8 +58,6 @@ __all__ = [
     "CUT",
     "AntialiasedPatchDiscriminator",
     "AntialiasedResnet",
-    "BlurDown",
-    "BlurUp",
     "PatchHeads",
     "SinDiscriminator",
     "SinGenerator",
@@ -57,44 +66,6 @@ __all__ = [
 ]
 
 LAYERS = (0, 4, 8, 12, 16)
-
-
-def binomial(*taps: float, channels: int) -> Tensor:
-    """The filter taps x taps that sums to 1, for each channel: [channels,1,n,n].
-
-    Always on the CPU: a network that is built without memory has its filters all the same.
-    """
-    line = torch.tensor(taps, device="cpu")
-    line = line / line.sum()
-    return (line[:, None] * line).expand(channels, 1, -1, -1).clone()
-
-
-class BlurDown(nn.Conv2d):
-    """Half the height and width: each channel blurred by 1-2-1, every second pixel kept (Zhang 2019, Sec. 3.2).
-
-    Pads nothing: a reflection of 1 before it makes ceil(H/2) of H. The filter is no parameter and is stored in no file.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, stride=2, groups=channels, bias=False)
-        fixed(self, binomial(1, 2, 1, channels=channels))
-
-
-class BlurUp(nn.ConvTranspose2d):
-    """Twice the height and width: zeros between the pixels, and each channel blurred by 1-3-3-1.
-
-    Takes a replication of 1 before it, and cuts off what that makes at the rims. The filter is as `BlurDown`'s.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 4, stride=2, padding=3, groups=channels, bias=False)
-        fixed(self, 4 * binomial(1, 3, 3, 1, channels=channels))  # of four pixels three are zeros
-
-
-def fixed(convolution: nn.Conv2d | nn.ConvTranspose2d, weight: Tensor) -> None:
-    """Turn the weight of a convolution into a buffer that no file stores."""
-    del convolution.weight
-    convolution.register_buffer("weight", weight, persistent=False)
 
 
 class AntialiasedResnet(nn.Module):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
-from i2i.layers import Dropout, InstanceNorm, Norm, Residual, init_normal, modes
+from i2i.layers import Dropout, InstanceNorm, Norm, Resampling, Residual, init_normal, modes
 from i2i.losses import LEAST_SQUARES, Adversarial, wide
 from i2i.schedules import Clock
 from i2i.translation.pix2pix import ADAM
@@ -47,6 +47,16 @@ class ResnetBlock(Residual):
         super().__init__(*layers)
 
 
+def strided(inputs: int, outputs: int, *, bias: bool) -> nn.Module:
+    """The paper's way down: a convolution of 3 with stride 2."""
+    return nn.Conv2d(inputs, outputs, 3, 2, 1, bias=bias)
+
+
+def transposed(inputs: int, outputs: int, *, bias: bool) -> nn.Module:
+    """The paper's way up: a convolution of 3 with stride 1/2."""
+    return nn.ConvTranspose2d(inputs, outputs, 3, 2, 1, 1, bias=bias)
+
+
 class ResnetGenerator(nn.Module):
     """The generator of Sec. 7.2: c7s1-64, d128, d256, R256 x blocks, u128, u64, c7s1-3.
 
@@ -58,6 +68,8 @@ class ResnetGenerator(nn.Module):
         bias: whether convolutions before a norm have a bias, as in the published weights (the last one always has).
         dropout: probability between the convolutions of a block; the paper has none.
         padding: of the blocks.
+        down, up: what halves and doubles the size: the paper's strided and transposed convolutions, or
+            `i2i.layers:BlurredDown`, `i2i.layers:BlurredUp` and `i2i.layers:ResizeUp`.
     """
 
     def __init__(
@@ -71,17 +83,19 @@ class ResnetGenerator(nn.Module):
         bias: bool = True,
         dropout: float = 0.0,
         padding: Padding = "reflect",
+        down: Resampling = strided,
+        up: Resampling = transposed,
     ) -> None:
         super().__init__()
         self.inputs, self.outputs, self.blocks = inputs, outputs, blocks
         layers: list[nn.Module] = [nn.ReflectionPad2d(3), nn.Conv2d(inputs, width, 7, bias=bias)]
         layers += [norm(width), nn.ReLU()]
         for given in (width, 2 * width):
-            layers += [nn.Conv2d(given, 2 * given, 3, 2, 1, bias=bias), norm(2 * given), nn.ReLU()]
+            layers += [down(given, 2 * given, bias=bias), norm(2 * given), nn.ReLU()]
         block = partial(ResnetBlock, norm=norm, bias=bias, dropout=dropout, padding=padding)
         layers += [block(4 * width) for _ in range(blocks)]
         for given in (4 * width, 2 * width):
-            layers += [nn.ConvTranspose2d(given, given // 2, 3, 2, 1, 1, bias=bias), norm(given // 2), nn.ReLU()]
+            layers += [up(given, given // 2, bias=bias), norm(given // 2), nn.ReLU()]
         layers += [nn.ReflectionPad2d(3), nn.Conv2d(width, outputs, 7), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
 
@@ -91,7 +105,8 @@ class ResnetGenerator(nn.Module):
 
     def card(self) -> Card:
         """What the engine must know. Instance norm sees the whole picture, so plain tiles would differ: no tiling."""
-        # radius: 3 at full size, 1 and 2 on the way down, 4 a convolution of the blocks, 2 and 1 up, 3 at the end
+        # radius, with the paper's ways down and up: 3 at full size, 1 and 2 on the way down, 4 a convolution of the
+        # blocks, 2 and 1 up, 3 at the end
         channels, halo, known = (self.inputs, self.outputs), 12 + 8 * self.blocks, modes(self)
         return Card(multiple=4, minimum=32, channels=channels, halo=halo, modes=known, mode=known[0])
 

@@ -33,7 +33,7 @@ from torch.nn import functional as F
 from i2i.data.bicubic import Edges, reduce
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.host import seeded
-from i2i.layers import Residual, power_iteration, spectral_norm
+from i2i.layers import Residual, spectral_norm
 from i2i.losses import LOGISTIC, Adversarial, relative, wide
 from i2i.schedules import Clock
 from i2i.translation.srgan import Degrade, Picture, begin
@@ -162,8 +162,7 @@ class RRDBNet(nn.Module):
 class UNetDiscriminator(nn.Module):
     """Real-ESRGAN's discriminator (Sec. 3.3, Fig. 6): a raw score for every pixel, from far and near.
 
-    Spectral norm in all convolutions but the first and last. Call `i2i.layers.power_iteration` on it after each of
-    its optimizer's steps.
+    Spectral norm in all convolutions but the first and last.
 
     Args:
         channels: of the picture judged.
@@ -270,7 +269,6 @@ class ESRGAN(Game):
         assert self.discriminator is not None
         yield self.generator, self.generator_loss
         yield self.discriminator, self.discriminator_loss
-        power_iteration(self.on_large)  # its weights have moved
 
     def draw(self, batch: Picture) -> Tensor:
         """The large pictures as the generator draws them from small ones, in [-1,1]."""

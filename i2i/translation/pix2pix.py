@@ -22,13 +22,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
-from i2i.layers import BatchNorm, Dropout, Norm, init_normal, modes
+from i2i.layers import BatchNorm, Dropout, Norm, Resampling, init_normal, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
 
 __all__ = ["ADAM", "PatchDiscriminator", "Pix2Pix", "UnetGenerator"]
 
 ADAM = Spec("torch.optim:Adam", {"lr": 2e-4, "betas": [0.5, 0.999]})  # Sec. 3.3
+
+
+def transposed(inputs: int, outputs: int, *, bias: bool) -> nn.Module:
+    """The paper's way up: a transposed convolution of 4."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=bias)
 
 
 class UnetGenerator(nn.Module):
@@ -44,6 +49,7 @@ class UnetGenerator(nn.Module):
         dropped: which decoder blocks have the dropout, counted from the innermost; the reference code's 256x256
             network takes 1, 2 and 3.
         skip_first: whether decoder blocks read the skip before what came up, as in the reference code.
+        up: what doubles the size: the paper's transposed convolution, `i2i.layers:ResizeUp` or `i2i.layers:BlurredUp`.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class UnetGenerator(nn.Module):
         bias: bool = False,
         dropped: tuple[int, ...] = (0, 1, 2),
         skip_first: bool = False,
+        up: Resampling = transposed,
     ) -> None:
         super().__init__()
         if depth < 2:
@@ -73,11 +80,11 @@ class UnetGenerator(nn.Module):
         for level in reversed(range(1, depth)):
             # the innermost block reads the bottleneck alone; the others read what came up beside the skip
             given = widths[level] * (1 if level == depth - 1 else 2)
-            layers = [nn.ReLU(), nn.ConvTranspose2d(given, widths[level - 1], 4, 2, 1, bias=bias)]
+            layers = [nn.ReLU(), up(given, widths[level - 1], bias=bias)]
             layers += [norm(widths[level - 1])]
             layers += [Dropout(dropout)] if dropout and depth - 1 - level in dropped else []
             self.up.append(nn.Sequential(*layers))
-        self.last = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(2 * width, outputs, 4, 2, 1), nn.Tanh())
+        self.last = nn.Sequential(nn.ReLU(), up(2 * width, outputs, bias=True), nn.Tanh())
 
     def forward(self, a: Tensor) -> Tensor:
         """a: [N,inputs,H,W] in [-1,1], H and W multiples of 2**depth => [N,outputs,H,W] in [-1,1]."""

@@ -55,7 +55,11 @@ ALLOWED = frozenset(
         "i2i.unconditional.wgan_gp:ResGenerator",
         "i2i.zoo.foreign:Foreign",
         "i2i.layers:BatchNorm",
+        "i2i.layers:BlurredDown",
+        "i2i.layers:BlurredUp",
+        "i2i.layers:GroupNorm",
         "i2i.layers:InstanceNorm",
+        "i2i.layers:ResizeUp",
         "i2i.layers:StoredBatchNorm",
         "i2i.translation.cut:AntialiasedResnet",
         "i2i.translation.cut:SinGenerator",
@@ -273,7 +277,8 @@ def samples(model: str) -> tuple[str, list[str]]:
         folder = home / card.origin.prepared
         if card.origin.prepared and folder.is_dir():
             return f"the test split in {folder}", [str(folder)]
-    kind = "aerial photograph" if card.scale > 1 else card.a  # what enlarges takes any picture
+    # what enlarges or colours takes any picture
+    kind = "aerial photograph" if card.scale > 1 or card.holds[0].kind == "lightness" else card.a
     if kind in SAMPLES:
         folder = HERE / "samples" / SAMPLES[kind]
         return f"the {kind}s that ship with i2i", sorted(str(path) for path in folder.glob("*.*g"))

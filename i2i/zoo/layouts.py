@@ -20,8 +20,9 @@ import torch
 from torch import nn
 
 from i2i.errors import UserError
+from i2i.layers import BlurDown, BlurUp
 from i2i.spec import Spec
-from i2i.translation.cut import AntialiasedResnet, BlurDown, BlurUp
+from i2i.translation.cut import AntialiasedResnet
 from i2i.translation.cyclegan import ResnetGenerator
 from i2i.translation.pix2pix import UnetGenerator
 from i2i.zoo.enlargers import msrresnet, rrdb, srresnet

@@ -19,7 +19,7 @@ from i2i.data.patches import Patches
 from i2i.errors import UserError
 from i2i.game import Clock, Made
 from i2i.images import Picture, write
-from i2i.layers import init_normal
+from i2i.layers import BlurDown, BlurUp, init_normal
 from i2i.recipe import build, load, names
 from i2i.spec import Spec
 from i2i.testing import assert_sound
@@ -27,8 +27,6 @@ from i2i.translation.cut import (
     LAYERS,
     AntialiasedPatchDiscriminator,
     AntialiasedResnet,
-    BlurDown,
-    BlurUp,
     PatchHeads,
     SinDiscriminator,
     SinGenerator,

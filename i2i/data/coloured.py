@@ -1,0 +1,82 @@
+"""Photographs for a network that colours: their lightness, and the colours that it shall find."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from i2i import images
+from i2i.data.datasets import Pair, Photographs
+from i2i.data.transforms import Steps
+from i2i.game import Content
+
+__all__ = ["Coloured"]
+
+
+class Coloured:
+    """Photographs as pairs of their lightness [1,H,W] and their chroma [2,H,W], L, a and b of CIE L*a*b* (`i2i.images`
+    has the conversion): float32 in [-1,1], 0..100 of L and -110..110 of a and b.
+
+    Args:
+        roots, crop, geometry, flip, keep_in_memory, without, seed: those of `Photographs`.
+
+    Raises UserError as `Photographs`.
+    """
+
+    fields = Pair
+    holds = Content("lightness"), Content("chroma")
+
+    def __init__(
+        self,
+        roots: Sequence[str],
+        *,
+        crop: int = 256,
+        geometry: Steps | None = None,
+        flip: bool = True,
+        keep_in_memory: bool = False,
+        without: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        self.photographs = Photographs(
+            roots,
+            crop=crop,
+            geometry=geometry,
+            flip=flip,
+            turn=False,
+            keep_in_memory=keep_in_memory,
+            without=without,
+            seed=seed,
+        )
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, position: int) -> Pair:
+        pixels = self.photographs[position].hr.permute(1, 2, 0).numpy()
+        found = images.lab(pixels if pixels.dtype == np.uint8 else (pixels + 1) / 2)
+        lightness, chroma = found[..., :1] / 50 - 1, found[..., 1:] / images.CHROMA
+        a, b = (torch.from_numpy(values).permute(2, 0, 1).contiguous() for values in (lightness, chroma))
+        return Pair(a, b)
+
+    def fill(self) -> None:
+        """Read everything that is to be kept in memory."""
+        self.photographs.fill()
+
+    @staticmethod
+    def shown(columns: Sequence[Tensor]) -> list[Tensor]:
+        """Lightness as gray, and chroma [N,2,H,W] with the lightness of the column before it, in RGB."""
+        made, light = list[Tensor](), columns[0][:, :1]
+        for column in columns:
+            light = column if column.shape[1] == 1 else light
+            chroma = torch.zeros_like(light).repeat(1, 2, 1, 1) if column.shape[1] == 1 else column
+            made.append(torch.stack([rgb(*both) for both in zip(light, chroma, strict=True)]))
+        return made
+
+
+def rgb(lightness: Tensor, chroma: Tensor) -> Tensor:
+    """[1,H,W] and [2,H,W] in [-1,1] => [3,H,W] sRGB in [-1,1]."""
+    both = torch.cat([(lightness + 1) * 50, chroma * images.CHROMA]).detach().float().cpu().permute(1, 2, 0)
+    return torch.from_numpy(images.from_lab(both.numpy())).permute(2, 0, 1) * 2 - 1
