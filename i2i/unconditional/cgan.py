@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,8 @@ class ConditionalMLPGenerator(nn.Module):
     Args:
         channels, size: of the pictures it draws.
         classes: how many y can be.
-        latent: how many numbers of z, each from U(0, 1).
+        latent: how many numbers of z.
+        kind: what each is drawn from, U(0, 1) or N(0, 1).
         widths: units for z, for y, for both.
         dropout: of the hidden units.
         reach: the first weights are drawn from U(-reach, reach).
@@ -70,13 +71,14 @@ class ConditionalMLPGenerator(nn.Module):
         *,
         classes: int = 10,
         latent: int = 100,
+        kind: Literal["normal", "uniform"] = "uniform",
         widths: tuple[int, int, int] = (200, 1000, 1200),
         dropout: float = 0.5,
         reach: float = 0.05,
     ) -> None:
         super().__init__()
         self.channels, self.size = channels, size
-        self.parts = Part("z", latent, "uniform", (0.0, 1.0)), Part("class", classes, "class")
+        self.parts = Part("z", latent, kind, (0.0, 1.0)), Part("class", classes, "class")
         of_z, of_y, of_both = widths
         self.of_z = nn.Sequential(nn.Linear(latent, of_z), nn.ReLU(), Dropout(dropout))
         self.of_y = nn.Sequential(nn.Linear(classes, of_y), nn.ReLU(), Dropout(dropout))
