@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import tarfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -254,26 +253,3 @@ def test_few_shards_are_kept_open(folder: Path, tmp_path: Path, monkeypatch: pyt
     for path in scan(tmp_path / "many"):
         assert shards.held(path) == (folder / path.relative_to(tmp_path / "many")).read_bytes()
         assert len(found.opened) <= 2
-
-
-def test_reading_at_random_is_as_fast_as_loose_files(tmp_path: Path) -> None:
-    """The bytes alone: decoding takes as long for either. The best of several rounds, on a machine that may be busy."""
-    root = tmp_path / "set"
-    draw = np.random.Generator(np.random.PCG64(0))
-    for n in range(300):
-        path = root / "train" / f"{n}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(draw.bytes(60_000))
-    pack(root, tmp_path / "out", size=1 << 20)
-    from i2i.images.reading import read_bytes
-
-    order = draw.permutation(300)
-    times: dict[str, list[float]] = {"loose": [], "shards": []}
-    for _ in range(7):
-        for name, home in (("loose", root), ("shards", tmp_path / "out")):
-            paths = [home / "train" / f"{n}.png" for n in order]
-            begun = time.perf_counter()
-            for path in paths:
-                read_bytes(path)
-            times[name].append(time.perf_counter() - begun)
-    assert min(times["shards"]) < 1.5 * min(times["loose"]), times
