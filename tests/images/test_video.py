@@ -546,7 +546,7 @@ def test_a_full_disk_ends_the_run_in_a_sentence(model: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_video_is_done_again(model: Path, engine: Engine, tmp_path: Path, how: signal.Signals) -> None:
-    film(tmp_path / "a.mp4", range(200), size=(256, 192))
+    film(tmp_path / "a.mp4", range(600), size=(256, 192))
     out = tmp_path / "out"
     command = [sys.executable, "-m", "i2i", "upscale", "-m", str(model), str(tmp_path / "a.mp4"), "-o", str(out)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ALONE) as child:
