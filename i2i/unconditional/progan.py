@@ -25,6 +25,8 @@ Deviations:
     a group is of four pictures, as in the authors' later code, not of the whole batch;
     a block of the critic halves the picture before its last activation, not after it, also as in that code;
     Adam begins anew with each resolution, and goes on when its fade has ended.
+
+Not in the paper, and off unless a recipe asks for it: another `rule`, `r1`, `critic_optimizer`.
 """
 
 from __future__ import annotations
@@ -37,13 +39,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from i2i.aids import Watch
+from i2i.aids import R1, Watch
 from i2i.data.labelled import Alone
 from i2i.errors import UserError
 from i2i.game import Card, Clock, Export, Game, HalfLife, Loss, Made, Part, Player, Spec, Stage
 from i2i.latents import draw, fixed
 from i2i.layers import EqualisedConv2d, EqualisedDown, EqualisedLinear, EqualisedUp, MinibatchDeviation, PixelNorm
-from i2i.losses import WASSERSTEIN, gradient_penalty, wide
+from i2i.losses import WASSERSTEIN, Adversarial, gradient_penalty, wide
 from i2i.typed import Range
 
 __all__ = ["ADAM", "AVERAGE", "GrowingCritic", "GrowingGenerator", "ProGAN", "widths"]
@@ -235,9 +237,11 @@ class ProGAN(Game):
         critic: Spec of a network like `GrowingCritic`, for pictures of the same size.
         fade: images in which new layers are faded in.
         steady: images of each stage between two fades; the last one lasts as long as the training.
-        penalty: weight of the gradient penalty.
+        rule: the adversarial rule.
+        penalty: weight of the gradient penalty; 0 leaves it out.
         slope: gamma, what the critic's slope shall be.
         drift: weight of the term that keeps the critic's scores near zero.
+        r1: a penalty on the critic's slope by the pixels of the data, of which those of a small stage are means.
         optimizer: Spec of the optimizer of both players, its learning rate the peak.
         critic_optimizer: of the critic where it has one of its own.
         average: half-life of the averaged generator in images; None keeps the last weights.
@@ -252,15 +256,17 @@ class ProGAN(Game):
         *,
         fade: Annotated[int, Range(least=1)] = 800_000,
         steady: Annotated[int, Range(least=1)] = 800_000,
+        rule: Adversarial = WASSERSTEIN,
         penalty: float = 10.0,
         slope: float = 1.0,
         drift: float = 1e-3,
+        r1: R1 = R1(),
         optimizer: Spec = ADAM,
         critic_optimizer: Spec | None = None,
         average: HalfLife | None = AVERAGE,
     ) -> None:
-        self.spec, self.watch = generator, Watch(sure=False)
-        self.fade, self.steady = fade, steady
+        self.spec, self.watch = generator, Watch(sure=rule is not WASSERSTEIN)
+        self.fade, self.steady, self.rule, self.r1 = fade, steady, rule, r1
         self.penalty, self.slope, self.drift = penalty, slope, drift
         self.draws: GrowingGenerator = generator(resolution=4)
         self.judges: GrowingCritic = critic(resolution=4)
@@ -289,7 +295,7 @@ class ProGAN(Game):
 
     def turns(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
         yield self.generator, self.generator_loss
-        yield self.critic, self.critic_loss
+        yield self.critic, self.r1(clock, self.critic_loss, lambda x, batch: self.judges(self.shown(x)))
 
     def fading(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
         self.draws.fade = self.judges.fade = clock.stage_images / self.fade
@@ -306,18 +312,20 @@ class ProGAN(Game):
     def generator_loss(self, batch: Alone, made: Made) -> dict[str, Tensor]:
         fake = self.draws(draw(self.draws.parts, len(batch.x), like=batch.x))
         made.fake = fake.detach()
-        return {"adversarial": WASSERSTEIN.fool(self.judges(fake))}
+        return {"adversarial": self.rule.fool(self.judges(fake))}
 
     def critic_loss(self, batch: Alone, made: Made) -> dict[str, Tensor]:
         real, fake = self.shown(batch.x), made.fake.to(batch.x.dtype)
         real_score, fake_score = self.judges(real), self.judges(fake)
         self.watch.note(made, x=real, fake=fake, real_score=real_score, fake_score=fake_score)
-        return {
-            "real": WASSERSTEIN.real(real_score),
-            "fake": WASSERSTEIN.fake(fake_score),
-            "penalty": self.penalty * gradient_penalty(self.judges, real, fake, target=self.slope),
+        terms = {
+            "real": self.rule.real(real_score),
+            "fake": self.rule.fake(fake_score),
             "drift": self.drift * wide(real_score).square().mean(),
         }
+        if self.penalty:
+            terms["penalty"] = self.penalty * gradient_penalty(self.judges, real, fake, target=self.slope)
+        return terms
 
     def observe(self, means: Mapping[str, float]) -> Sequence[str]:
         return self.watch.observe(means)

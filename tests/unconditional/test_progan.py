@@ -11,11 +11,13 @@ from games import GROWING, Gray, tiny_progan
 from torch import Tensor
 from torch.nn import functional as F
 
+from i2i.aids import R1
 from i2i.data.labelled import Alone
 from i2i.errors import UserError
 from i2i.game import Made, Spec
 from i2i.host import seeded
 from i2i.layers import PixelNorm
+from i2i.losses import LOGISTIC
 from i2i.recipe import Training
 from i2i.schedules import Clock
 from i2i.testing import assert_sound
@@ -37,6 +39,21 @@ def count(network: torch.nn.Module) -> int:
 @pytest.mark.parametrize("images", [20, 28, 32])  # stopped in the steady 8x8, in the fade to 16x16, and at its end
 def test_progan_is_sound_in_all_its_stages(images: int) -> None:
     assert_sound(tiny_progan, Gray(), images=images, lane=2, sees_all=SEES_ALL)
+
+
+def test_another_rule_with_r1_in_the_place_of_the_penalty() -> None:
+    """As the authors' later StyleGAN: R1 looks at the pictures of the stage, each by itself but for the deviation."""
+    more = {"rule": LOGISTIC, "penalty": 0.0, "drift": 0.0, "r1": R1(weight=0.1, every=2)}
+    terms = {"generator/adversarial", "critic/real", "critic/fake", "critic/r1"}
+    assert_sound(lambda: tiny_progan(**more), Gray(), images=28, lane=2, sees_all=terms)
+    game, x = tiny_progan(**more), batch()
+    made = Made()
+    game.generator_loss(x, made)
+    found = game.r1(Clock(steps=0), game.critic_loss, lambda pictures, one: game.judges(game.shown(pictures)))(x, made)
+    shown = game.shown(x.x).requires_grad_()  # a mean of 4x4 pixels has a sixteenth of each one's slope
+    (slope,) = torch.autograd.grad(game.judges(shown).sum(), shown)
+    assert torch.allclose(found["r1"], 2 * 0.1 / 2 * slope.square().sum((1, 2, 3)).mean() / 16, rtol=1e-4)
+    assert "penalty" not in found
 
 
 def test_the_stages_are_a_fade_and_a_steady_one_for_each_resolution() -> None:
