@@ -315,6 +315,10 @@ def test_a_shipped_generator(capsys: pytest.CaptureFixture[str]) -> None:
     run("cyclegan/map2aerial", "--size", 64)
     said = capsys.readouterr().out
     assert "through InstanceNorm; " in said and "from 3 x 64 x 64 to 3 x 64 x 64" in said
+    run("cyclegan", "map2aerial", "--size", 64)
+    assert capsys.readouterr().out == said
+    with pytest.raises(UserError, match="one model at a time: 'more'"):
+        run("cyclegan", "map2aerial", "more")
 
 
 def test_filters_and_features_become_pictures(

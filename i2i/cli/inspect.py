@@ -23,7 +23,7 @@ __all__ = ["inspect"]
 
 
 @click.command()
-@click.argument("model", shell_complete=complete_models)
+@click.argument("words", nargs=-1, required=True, metavar="MODEL", shell_complete=complete_models)
 @click.option(
     "--size",
     type=click.IntRange(min=1),
@@ -61,7 +61,7 @@ __all__ = ["inspect"]
 @click.option("--overwrite", is_flag=True, help="Replace pictures that are there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output instead of the tables.")
 def inspect(
-    model: str,
+    words: tuple[str, ...],
     size: int | None,
     out: Path | None,
     given: str | None,
@@ -84,9 +84,10 @@ def inspect(
     from i2i.cli import tune_allocator
     from i2i.inspection import inspect as look
     from i2i.inspection import probe
-    from i2i.zoo import load_generator
+    from i2i.zoo import load_generator, one
 
     tune_allocator()
+    model = one(words)
     if given and not out:
         raise UserError("--input shows features as pictures; name the folder for them with -o")
     if out and out.exists() and (not out.is_dir() or (any(out.iterdir()) and not overwrite)):

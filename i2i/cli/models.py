@@ -69,15 +69,16 @@ def _rows() -> Iterator[dict[str, Any]]:
 
 
 @models.command()
-@click.argument("model", shell_complete=complete_models)
+@click.argument("words", nargs=-1, required=True, metavar="MODEL", shell_complete=complete_models)
 @click.option("--json", "as_json", is_flag=True, help="The card as JSON.")
-def show(model: str, as_json: bool) -> None:
+def show(words: tuple[str, ...], as_json: bool) -> None:
     """Show what MODEL is, what it was trained on, and under which terms."""
     from i2i.checkpoint import read_header
     from i2i.game import Card
-    from i2i.zoo import find, names
+    from i2i.zoo import find, names, one
     from i2i.zoo.published import home, published
 
+    model = one(words)
     if model in published() and model not in names() and not home(model).is_file():
         _show_published(published()[model], as_json)
         return

@@ -164,9 +164,7 @@ def sample(model: tuple[str, ...], options: Options) -> int:
         if not options.quiet:
             click.echo(sentence, err=True)
 
-    name, others = zoo.pick(model[0], model[1:])
-    if others:
-        raise UserError(f"one model at a time: '{others[0]}' is one too many after '{name}'")
+    name = zoo.one(model)
     generator = zoo.load_generator(name, say=None if options.quiet else say)
     sampler = Sampler(generator, device=options.device, precision=options.precision, mode=options.mode,
                       seed=options.seed or 0, batch=options.batch, say=say)  # fmt: skip

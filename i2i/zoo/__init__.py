@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from i2i.checkpoint import Header
 
-__all__ = ["ALLOWED", "find", "load_generator", "names", "pick", "samples"]
+__all__ = ["ALLOWED", "find", "load_generator", "names", "one", "pick", "samples"]
 
 ALLOWED = frozenset(
     {
@@ -113,6 +113,17 @@ def pick(model: str, inputs: Sequence[str]) -> tuple[str, list[str]]:
     ours = [name.split("/")[1] for name in names() if name.startswith(f"{model}/")] or known
     others = ", or another of those that `i2i models list` lists" if len(known) > len(ours) else ""
     raise UserError(f"'{model}' is a family of models: name one of {', '.join(ours)} after it{others}")
+
+
+def one(words: Sequence[str]) -> str:
+    """The model that the words of a command mean: "cyclegan/map2aerial", or "cyclegan" and "map2aerial".
+
+    Raises UserError for more than one.
+    """
+    name, others = pick(words[0], words[1:])
+    if others:
+        raise UserError(f"one model at a time: '{others[0]}' is one too many after '{name}'")
+    return name
 
 
 def find(model: str, *, say: Say | None = announce) -> Path:
