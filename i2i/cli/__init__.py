@@ -9,8 +9,10 @@ import ctypes
 import errno
 import os
 import sys
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -18,7 +20,7 @@ import click
 from i2i import __version__
 from i2i.errors import UserError
 
-__all__ = ["cli", "main", "tune_allocator"]
+__all__ = ["cli", "fetch_each", "main", "tune_allocator"]
 
 # name -> (module, command there, line in the help). Shell completion imports the modules: they too stay free of torch.
 COMMANDS = {
@@ -145,3 +147,21 @@ def tune_allocator() -> bool:
         return False
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of <malloc.h>
     return bool(libc.mallopt(mmap_max, 0)) and bool(libc.mallopt(trim_threshold, -1))
+
+
+def fetch_each(names: Sequence[str], fetch: Callable[[str], Path], *, what: str) -> None:
+    """Print where each of `names` is once it is fetched; one that fails stops none of the others.
+
+    Raises UserError: of a single name its own, else how many of `what` failed.
+    """
+    failed = 0
+    for name in names:
+        try:
+            click.echo(fetch(name))
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            failed += 1
+            click.echo(f"i2i: {error}", err=True)
+    if failed:
+        raise UserError(f"{failed} of {len(names)} {what} could not be fetched", code=1)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from i2i.cli import fetch_each
 from i2i.cli.completion import data_sets as complete
 from i2i.errors import UserError
 
@@ -122,17 +123,11 @@ def get(
         known(one)  # a mistake is named before anything is fetched
     if given and len(name) > 1:
         raise UserError("--from names files of one data set; name that one alone")
-    failed = 0
-    for one in name:
-        try:
-            if forget:
-                fetching.forget(one)
-            say = None if quiet else announce
-            click.echo(fetching.get(one, into=into, given=given, overwrite=overwrite, keep=keep, say=say))
-        except UserError as error:
-            if len(name) == 1:
-                raise
-            failed += 1
-            click.echo(f"i2i: {error}", err=True)
-    if failed:
-        raise UserError(f"{failed} of {len(name)} data sets could not be fetched", code=1)
+    say = None if quiet else announce
+
+    def fetch(one: str) -> Path:
+        if forget:
+            fetching.forget(one)
+        return fetching.get(one, into=into, given=given, overwrite=overwrite, keep=keep, say=say)
+
+    fetch_each(name, fetch, what="data sets")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from i2i.cli import fetch_each
 from i2i.cli.completion import models as complete_models
 from i2i.errors import UserError
 
@@ -176,18 +177,8 @@ def get(name: tuple[str, ...], again: bool, quiet: bool) -> None:
     for one in name:
         if one not in names():
             known(one)  # a mistake is named before anything is fetched
-    failed = 0
-    for one in name:
-        try:
-            say = None if quiet else announce
-            click.echo(find(one) if one in names() else obtain(one, again=again, say=say))
-        except UserError as error:
-            if len(name) == 1:
-                raise
-            failed += 1
-            click.echo(f"i2i: {error}", err=True)
-    if failed:
-        raise UserError(f"{failed} of {len(name)} models could not be fetched", code=1)
+    say = None if quiet else announce
+    fetch_each(name, lambda one: find(one) if one in names() else obtain(one, again=again, say=say), what="models")
 
 
 @models.command()
