@@ -19,7 +19,7 @@ Deviations:
     the critic is clipped once before its first step, too;
     the authors' code ends the critic's steps early where an epoch ends, here the data has no end.
 
-Not in the paper, and off unless a recipe asks for it: `critic_optimizer`, `average`.
+Not in the paper, and off unless a recipe asks for it: `critic_optimizer`, `average`, `r1`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from i2i.aids import Watch, bare
+from i2i.aids import R1, Watch, bare
 from i2i.data.labelled import Alone
 from i2i.game import Clock, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.latents import draw, fixed
@@ -79,6 +79,7 @@ class WGAN(Game):
         optimizer: Spec of the optimizer of both players, its learning rate the peak.
         critic_optimizer: of the critic where it has one of its own.
         average: half-life of the averaged generator in images that the critic has seen; None keeps the last weights.
+        r1: a penalty on the critic's slope.
     """
 
     Batch = Alone
@@ -93,10 +94,11 @@ class WGAN(Game):
         optimizer: Spec = RMSPROP,
         critic_optimizer: Spec | None = None,
         average: HalfLife | None = None,
+        r1: R1 = R1(),
     ) -> None:
         if clip <= 0:
             raise ValueError(f"clip is a size above 0, not {clip}")
-        self.bound, self.cadence, self.watch = clip, cadence, Watch(sure=False)
+        self.bound, self.cadence, self.r1, self.watch = clip, cadence, r1, Watch(sure=False)
         self.specs = generator, critic
         self.draws, self.judges = generator.build(), critic.build()
         self.generator = Player("generator", {"draws": self.draws}, optimizer, average)
@@ -106,7 +108,7 @@ class WGAN(Game):
         return [Stage("train", (self.critic, self.generator), self.turns, enter=self.clip)]
 
     def turns(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
-        yield self.critic, self.critic_loss
+        yield self.critic, self.r1(clock, self.critic_loss, lambda x, batch: self.judges(x))
         self.clip()  # Alg. 1, line 7
         if self.cadence.generator_moves(clock):
             yield self.generator, self.generator_loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from games import Gray, tiny_wgan
 from torch import nn
 
+from i2i.aids import R1
 from i2i.data.labelled import Alone
 from i2i.game import Clock, Made, Spec
 from i2i.layers import StoredBatchNorm
@@ -113,6 +115,15 @@ def test_the_critics_turn_leaves_the_generator_without_a_gradient() -> None:
     torch.stack(list(game.critic_loss(batch(), Made()).values())).sum().backward()
     assert all(parameter.grad is None for parameter in game.draws.parameters())
     assert all(parameter.grad is not None for parameter in game.judges.parameters())
+
+
+def test_r1_when_a_recipe_asks_for_it(tmp_path: Path) -> None:
+    game = tiny_wgan(r1=R1(weight=0.1, every=2))
+    settings = Training(images=32, batch=4, threads=1, log_every=4)
+    Trainer(game, Gray(), settings, tmp_path, device="cpu", say=lambda sentence: None).run(quiet=True)
+    lines = [json.loads(line)["terms"] for line in (tmp_path / "journal.jsonl").read_text().splitlines()]
+    assert ["critic/r1" in terms for terms in lines] == [True, False] * 4
+    assert largest(game.judges) <= 0.01
 
 
 def test_drawn_pictures_are_fresh_in_each_turn() -> None:
