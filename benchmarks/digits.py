@@ -295,7 +295,8 @@ def main() -> None:
                 continue
             shown = {key: value for key, value in found.items() if key in COLUMNS}
             cells = [f"{found[key]:9.{digits}f}" if key in shown else f"{'':9}" for key, digits in COLUMNS.items()]
-            print(f"{row[-43:]:<44}{''.join(cells) if shown else ''}".rstrip(), flush=True)
+            name = row if len(row) < 44 else "…" + row[-42:]
+            print(f"{name:<44}{''.join(cells) if shown else ''}".rstrip(), flush=True)
             for sentence, holds in holding.items():
                 print(f"    {'holds ' if holds else 'MISSES'} {sentence}", flush=True)
     except UserError as error:
