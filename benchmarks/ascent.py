@@ -133,6 +133,17 @@ def measured(chosen: argparse.Namespace, model: Path, drawer: Path | None) -> li
     return [*rows, row("true digits", to_range(test[:COUNT]))]
 
 
+def show(rows: list[Row], *, as_json: bool) -> None:
+    if not as_json:
+        print(f"{'pictures':<18}{'score':>9}{'sure':>8}{'entropy':>9}{'distance':>10}")
+    for row in rows:
+        figures = row._asdict() | {"x": None}
+        if as_json:
+            print(json.dumps({key: value for key, value in figures.items() if value is not None}))
+        else:
+            print(f"{row.name:<18}{row.score:9.2f}{row.sure:8.1%}{row.entropy:9.3f}{row.apart:10.1f}")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, help="a discriminator's file [default: a short training]")
@@ -151,19 +162,12 @@ def main() -> int:
             else:
                 model, drawer = chosen.model, chosen.generator or chosen.model.with_name("generator.safetensors")
             rows = measured(chosen, model, drawer if drawer.is_file() else None)
+        show(rows, as_json=chosen.json)
+        pictures = torch.stack([row.x[:SHOWN] for row in rows])
+        save_sheet(chosen.out, contact_sheet(list(pictures.transpose(0, 1))))
     except UserError as error:
         print(f"ascent.py: {error}", file=sys.stderr)
         return error.code
-    pictures = torch.stack([row.x[:SHOWN] for row in rows])
-    save_sheet(chosen.out, contact_sheet(list(pictures.transpose(0, 1))))
-    if not chosen.json:
-        print(f"{'pictures':<18}{'score':>9}{'sure':>8}{'entropy':>9}{'distance':>10}")
-    for row in rows:
-        figures = row._asdict() | {"x": None}
-        if chosen.json:
-            print(json.dumps({key: value for key, value in figures.items() if value is not None}))
-        else:
-            print(f"{row.name:<18}{row.score:9.2f}{row.sure:8.1%}{row.entropy:9.3f}{row.apart:10.1f}")
     print(chosen.out, file=sys.stderr)
     return 0
 
