@@ -115,7 +115,7 @@ def inspect(
     if as_json:
         click.echo(json.dumps(report | {"files": list(map(str, files))}))
     elif out:
-        click.echo(f"{len(files)} picture{"s" * (len(files) != 1)} in {out}", err=True)
+        click.echo(f"{len(files)} picture{'s' * (len(files) != 1)} in {out}", err=True)
 
 
 def described(found: Inspection, model: str, network: str, card: Card) -> Iterator[str]:
