@@ -284,6 +284,8 @@ def content_from(values: Mapping[str, Any]) -> Content:
     )
     if content.kind not in CONTENTS or type(content.within) is not int or not 0 <= content.within <= 255:
         raise ValueError(f"the content of a picture is {content.kind!r}, within {content.within!r}")
+    if type(content.longest) is not int or not 0 <= content.longest <= LARGEST_SIDE:
+        raise ValueError(f"longest is {content.longest!r}")
     if content.palette is not None and len(content.palette.classes) != len(content.classes):
         raise ValueError("a class has two colours")
     return content

@@ -25,6 +25,7 @@ from i2i.bands import Plan
 from i2i.errors import UserError
 from i2i.game import Card, Content
 from i2i.images.picture import LUMA, as_depth
+from i2i.images.resampling import resize
 from i2i.memory import SLACK, Appetite, amount, free_memory, given_back
 from i2i.rows import Rows
 from i2i.schedules import mix
@@ -74,6 +75,13 @@ class Item(NamedTuple):
         height, width = self.pixels.shape[1:] if isinstance(self.pixels, Tensor) else self.pixels.shape[:2]
         return height, width
 
+    def within(self, longest: int) -> Item:
+        """The image with no side longer than that, its proportions kept."""
+        factor = max(self.size) / longest
+        height, width = (max(1, round(side / factor)) for side in self.size)
+        assert isinstance(self.pixels, np.ndarray)
+        return self if factor <= 1 else self._replace(pixels=images.shrunk(self.pixels, width, height))
+
     def shrunk(self, factor: int) -> Item:
         """The image with sides 1/factor as long."""
         height, width = (max(1, side // factor) for side in self.size)
@@ -116,7 +124,9 @@ class Engine:
     through it as a gray picture, and one that knows gray only gets the luma of colours, which are enlarged bicubically.
 
     A network that takes lightness and gives chroma colours pictures: of those that have colours it sees the lightness,
-    and the lightness stays as it was.
+    and the lightness stays as it was. Where its card says how large a picture it sees, it sees larger ones shrunk to
+    that, and their colours are enlarged again: the eye is less sharp for colours than for lightness, and what the
+    network has learned of whole pictures holds for those of any size.
 
     Raises UserError where the device is missing or the card has no such mode.
     """
@@ -333,7 +343,9 @@ class Engine:
         seed = self.content_seed(given) if self.mode == "paper" else 0
         source = given if self.card.holds[1].kind == "chroma" and not isinstance(given, Tensor) else None
         labels = self.card.holds[0].kind == "labels" and not isinstance(given, Tensor)
-        return Item(place, self.adapted(given), seed, self.grays(given), source, labels)
+        item = Item(place, self.adapted(given), seed, self.grays(given), source, labels)
+        longest = self.card.holds[0].longest
+        return item.within(longest) if longest and source is not None else item
 
     def precise(self, given: Array | Tensor) -> str:
         """The precision that an image runs in."""
@@ -426,6 +438,8 @@ class Engine:
     def in_bands(self, size: tuple[int, int], precision: str, scale: float = 0) -> bool:
         """Whether a picture of that padded size runs in bands, or must where what it becomes is resampled to `scale`
         times its size."""
+        if self.card.holds[0].longest:  # shrunk to what fits
+            return False
         if isinstance(self.tile, int):
             return size[0] > self.tile
         if self.tile == "off":
@@ -595,8 +609,10 @@ class Engine:
             return palette.drawn(y.argmax(0).cpu().numpy())
         y = y.float().permute(1, 2, 0).sub(low).div_(high - low).clamp_(0, 1)
         if item.source is not None:
-            chroma = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy()
-            return images.coloured(chroma, item.source[top : top + len(chroma)])
+            chroma, source = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy(), item.source
+            if item.size != source.shape[:2]:
+                return images.coloured(resize(chroma, width=source.shape[1], height=source.shape[0]), source)
+            return images.coloured(chroma, source[top : top + len(chroma)])
         if item.gray and y.shape[2] == 3:
             y = y @ torch.as_tensor(LUMA, dtype=y.dtype, device=y.device)[:, None]
         kind = item.pixels.dtype

@@ -178,6 +178,8 @@ class Content:
         classes: of "labels": what each channel stands for, and its colour.
         ignored: of "labels": colours of no class.
         within: of "labels": levels by which colours of a map that is read may be off.
+        longest: of "lightness": the longer side of what the network sees: larger pictures are shrunk to it, and the
+            chroma that it gives is enlarged to theirs; 0: it sees pictures as they are.
     """
 
     kind: Literal["colours", "lightness", "chroma", "labels"] = "colours"
@@ -185,10 +187,13 @@ class Content:
     classes: tuple[tuple[str, tuple[int, int, int]], ...] = ()  # in a list, as JSON keeps no order of keys
     ignored: tuple[tuple[int, int, int], ...] = ()
     within: int = 0
+    longest: int = 0
 
     def __post_init__(self) -> None:
         if (self.kind == "labels") != bool(self.classes):
             raise ValueError("labels need a palette, and nothing else has one")
+        if self.longest < 0 or (self.longest and self.kind != "lightness"):
+            raise ValueError(f"a longest side of {self.longest} pixels: 0 or more, and of lightness alone")
 
     @classmethod
     def of(cls, palette: Palette, *, within: int = 0) -> Content:
@@ -202,6 +207,8 @@ class Content:
 
     def __str__(self) -> str:
         classes = ", ".join(name for name, _ in self.classes)
+        if self.longest:
+            return f"{self.kind} (at {self.longest} pixels)"
         return f"{self.kind} ({self.name}: {classes})" if classes else self.kind
 
 
@@ -252,7 +259,9 @@ class Card:
 
     def __post_init__(self) -> None:
         if (self.holds[0].kind == "chroma" or self.holds[1].kind == "chroma") and (
-            self.holds != (Content("lightness"), Content("chroma")) or self.channels != (1, 2) or self.scale != 1
+            tuple(content.kind for content in self.holds) != ("lightness", "chroma")
+            or self.channels != (1, 2)
+            or self.scale != 1
         ):
             raise ValueError("card: chroma, two channels, is given to lightness, one channel, of the same size")
         for content, channels in zip(self.holds, self.channels, strict=True):

@@ -335,10 +335,12 @@ def metadata(engine: Engine, spec: Any, name: str, shapes: Sequence[tuple[int, .
     takes, gives = card.holds
     if takes.kind == "lightness":
         before = f"L of CIE L*a*b* (D65) of the pixels, as float32: image = L / 100 * {high - low:g} {added(low)}"
+        if takes.longest:
+            before += f"; of pictures with a side of more than {takes.longest} pixels, shrunk to that"
     if gives.kind == "chroma":
         after = (
             f"a and b of CIE L*a*b* (D65), beside the L that went in: clip((result {added(-low_out)}) / "
-            f"{high_out - low_out:g}, 0, 1) * 220 - 110"
+            f"{high_out - low_out:g}, 0, 1) * 220 - 110" + (", enlarged to the picture's size" if takes.longest else "")
         )
     if takes.classes:
         before = f"{takes}, a channel for each class: {high:g} in its pixels, {low:g} elsewhere"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -148,6 +149,28 @@ def test_bands_colour_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None
     assert np.abs(whole.astype(int) - banded).max() <= 1
 
 
+def test_a_large_picture_is_seen_small_and_keeps_its_lightness() -> None:
+    """Its colours are those of the picture shrunk to what the card says, enlarged again."""
+    given = cv2.resize(picture(12, 16), (160, 120), interpolation=cv2.INTER_CUBIC)
+    seen = Engine(network(holds=(Content("lightness", longest=48), HOLDS[1])), device="cpu", precision="fp32")
+    made = seen(given)
+    assert made.shape == given.shape and np.abs(lightness(made) - lightness(given)).max() < EXACT
+    light = cv2.resize(lightness(given), (48, 36), interpolation=cv2.INTER_AREA)
+    chroma = seen(torch.from_numpy(light / 50 - 1)[None]).permute(1, 2, 0).numpy() * images.CHROMA
+    planes = [np.asarray(Image.fromarray(plane).resize((160, 120), Image.Resampling.BICUBIC))
+              for plane in chroma.transpose(2, 0, 1)]  # fmt: skip
+    wanted = images.coloured(np.stack(planes, axis=2), given)
+    assert np.abs(lab(made) - lab(wanted)).mean() < 0.5 < np.abs(lab(made) - lab(given)).mean()
+    small = picture(36, 48)
+    assert np.array_equal(seen(small), Engine(network(), device="cpu", precision="fp32")(small))
+
+
+def test_no_side_of_what_is_seen_small_vanishes() -> None:
+    seen = Engine(network(holds=(Content("lightness", longest=16), HOLDS[1])), device="cpu", precision="fp32", tile=8)
+    for shape in ((1, 300), (300, 2), (1, 1)):
+        assert seen(picture(*shape)).shape == (*shape, 3)
+
+
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "i2i", *map(str, arguments)]
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -220,6 +243,9 @@ def test_a_card_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     for holds, channels in (((HOLDS[1], HOLDS[0]), (2, 1)), (HOLDS, (1, 3)), ((Content(), HOLDS[1]), (3, 2))):
         with pytest.raises(ValueError, match="chroma, two channels"):
             Card(channels=channels, holds=holds)
+    for content in ({"kind": "chroma", "longest": 8}, {"kind": "lightness", "longest": -1}):
+        with pytest.raises(ValueError, match="a longest side of"):
+            Content(**content)  # type: ignore[arg-type]
     made = network()
     save_generator(tmp_path / "c.safetensors", made, Spec.to(UnetGenerator, **NETWORK), made.card)  # type: ignore[arg-type]
     data = (tmp_path / "c.safetensors").read_bytes().replace(b'\\"lightness\\"', b'\\"lightnesz\\"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from i2i import images
 from i2i.data.datasets import Pair, Photographs
 from i2i.data.transforms import Steps
 from i2i.game import Content
+from i2i.typed import Range
 
 __all__ = ["Coloured"]
 
@@ -22,12 +24,13 @@ class Coloured:
 
     Args:
         roots, crop, geometry, flip, keep_in_memory, without, seed: those of `Photographs`.
+        longest: the longer side to which pictures are shrunk before the trained network finds their colours, which are
+            enlarged again; 0: it sees them as they are.
 
     Raises UserError as `Photographs`.
     """
 
     fields = Pair
-    holds = Content("lightness"), Content("chroma")
 
     def __init__(
         self,
@@ -38,8 +41,10 @@ class Coloured:
         flip: bool = True,
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
+        longest: Annotated[int, Range(least=0)] = 0,
         seed: int = 0,
     ) -> None:
+        self.holds = Content("lightness", longest=longest), Content("chroma")
         self.photographs = Photographs(
             roots,
             crop=crop,
