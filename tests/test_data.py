@@ -456,6 +456,7 @@ def test_what_does_not_fit_is_refused_at_the_door(folders: Path, sides: Path, tm
     refuse(lambda: Paired(str(sides), channels=(3, 5)), "from 1 to 4")
     refuse(lambda: Paired(str(sides), preprocess="resize"), "'resize' is none of resize+crop, crop")
     refuse(lambda: Paired(str(sides), layout="folder"), "'folder' is none of")
+    refuse(lambda: Paired(str(folders)), "two folders, trainA and trainB, not pairs side by side", "data.layout")
     refuse(lambda: Paired(str(sides), direction="A2B"), "'A2B' is neither")
     refuse(lambda: Stream(Paired(str(sides), **SMALL), batch=3, ranks=2), "batch of 3", "multiple of 2")
 

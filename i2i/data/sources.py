@@ -127,11 +127,14 @@ def pairs_in(
         a, b: names of the two folders below `root`; None looks for the usual ones.
         without: files that are left out.
     """
-    if layout == "side-by-side":
-        return Halves(scan(root, without)), []
-    if layout != "folders":
+    if layout not in LAYOUTS:
         raise UserError(f"layout '{layout}' is none of {', '.join(LAYOUTS)}")
     usual = next((names for names in USUAL_NAMES if all(shards.is_folder(root / name) for name in names)), (None, None))
+    if layout == "side-by-side":
+        if all(usual):
+            raise UserError(f"{root} holds two folders, {usual[0]} and {usual[1]}, not pairs side by side; "
+                            "set data.layout to folders")  # fmt: skip
+        return Halves(scan(root, without)), []
     first, second = a or usual[0], b or usual[1]
     if first is None or second is None:
         raise UserError(f"{root} holds neither folders A and B nor trainA and trainB; name the two with a and b")
