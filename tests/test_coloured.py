@@ -85,6 +85,29 @@ def test_a_sample_is_lightness_and_chroma_of_a_photograph(photographs: Path) -> 
         assert torch.allclose(gray[:, 0], gray[:, 2], atol=1e-4)
 
 
+def test_steps_of_light_change_the_lightness_alone(photographs: Path) -> None:
+    """They are drawn anew for every sample, and the same again for the same."""
+    dark = [{"of": "albumentations:RandomGamma", "gamma_limit": [150, 300], "p": 1.0}]
+    plain, changed = (Coloured([str(photographs)], crop=32, photometric=steps) for steps in (None, dark))
+    pairs = [(plain[n], changed[n]) for n in range(12)]
+    assert all(torch.equal(one.b, other.b) and one.a.shape == other.a.shape for one, other in pairs)
+    gammas = [np.log(float(other.a.mean() + 1) / 2) / np.log(float(one.a.mean() + 1) / 2) for one, other in pairs]
+    assert min(gammas) > 1.1 and np.ptp(gammas) > 0.2
+    assert torch.equal(changed[7].a, Coloured([str(photographs)], crop=32, photometric=dark)[7].a)
+
+
+def test_what_lies_on_its_side_is_set_upright(photographs: Path) -> None:
+    """As in BSDS500's train, whose portraits lie on their right sides."""
+    picture = Image.open(photographs / "2.png")
+    picture.transpose(Image.Transpose.ROTATE_270).save(photographs / "2.png")
+    arguments: dict[str, Any] = {"crop": 36, "flip": False}
+    lying = Coloured([str(photographs)], lying=[str(photographs / "2.png")], **arguments)
+    assert lying.photographs.prepared.source.size(2) == (40, 36)
+    assert np.array_equal(lying.photographs.prepared[2][0], np.asarray(picture))
+    with pytest.raises(UserError, match="there is no 'none.png'"):
+        Coloured([str(photographs)], lying=["none.png"], **arguments)
+
+
 def test_colouring_is_sound_and_its_sheet_is_in_colour(photographs: Path, tmp_path: Path) -> None:
     data = Coloured([str(photographs)], crop=32)
     terms = {"generator/adversarial", "generator/pixel", "discriminator/real", "discriminator/fake"}

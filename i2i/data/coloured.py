@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from i2i import images
-from i2i.data.datasets import Pair, Photographs
-from i2i.data.transforms import Steps
+from i2i.data.datasets import Pair, Photographs, locate
+from i2i.data.transforms import Photometric, Steps
 from i2i.game import Content
+from i2i.schedules import Purpose, mix
 from i2i.typed import Range
 
 __all__ = ["Coloured"]
@@ -23,7 +24,8 @@ class Coloured:
     has the conversion): float32 in [-1,1], 0..100 of L and -110..110 of a and b.
 
     Args:
-        roots, crop, geometry, flip, keep_in_memory, without, seed: those of `Photographs`.
+        roots, crop, geometry, flip, keep_in_memory, without, lying, seed: those of `Photographs`.
+        photometric: changes of the lightness alone, [H,W,1] in [0,1]; see `transforms.Photometric`.
         longest: the longer side to which pictures are shrunk before the trained network finds their colours, which are
             enlarged again; 0: it sees them as they are.
 
@@ -38,9 +40,11 @@ class Coloured:
         *,
         crop: int = 256,
         geometry: Steps | None = None,
+        photometric: Steps | None = None,
         flip: bool = True,
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
+        lying: Sequence[str] = (),
         longest: Annotated[int, Range(least=0)] = 0,
         seed: int = 0,
     ) -> None:
@@ -53,8 +57,10 @@ class Coloured:
             turn=False,
             keep_in_memory=keep_in_memory,
             without=without,
+            lying=lying,
             seed=seed,
         )
+        self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
         return len(self.photographs)
@@ -62,7 +68,12 @@ class Coloured:
     def __getitem__(self, position: int) -> Pair:
         pixels = self.photographs[position].hr.permute(1, 2, 0).numpy()
         found = images.lab(pixels if pixels.dtype == np.uint8 else (pixels + 1) / 2)
-        lightness, chroma = found[..., :1] / 50 - 1, found[..., 1:] / images.CHROMA
+        light, chroma = found[..., :1] / 100, found[..., 1:] / images.CHROMA
+        if self.photometric is not None:
+            epoch, index = locate(position, len(self), self.photographs.seed)
+            seed = mix(self.photographs.seed, Purpose.SAMPLE, epoch, index)
+            light = self.photometric(seed, light).reshape(light.shape).clip(0, 1)
+        lightness = light * 2 - 1
         a, b = (torch.from_numpy(values).permute(2, 0, 1).contiguous() for values in (lightness, chroma))
         return Pair(a, b)
 

@@ -8,6 +8,7 @@ change nothing.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -324,6 +325,7 @@ class Photographs:
         channels: wanted, 1 to 4: gray, gray+alpha, RGB, RGB+alpha.
         keep_in_memory: keep decoded pixels, so that each file is read once.
         without: files to leave out, damaged or small ones for example, written as the folders are: photos/7.jpg.
+        lying: files whose pictures lie on their right side, written like that: they are set upright.
         seed: of order, crops, flips and turns; >= 0.
 
     Raises UserError for folders or files that are missing, empty or damaged, or pictures smaller than the crop.
@@ -342,6 +344,7 @@ class Photographs:
         channels: int = 3,
         keep_in_memory: bool = False,
         without: Sequence[str] = (),
+        lying: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         cut = check("crop", crop, crop, (channels, channels), seed)
@@ -352,7 +355,9 @@ class Photographs:
         if found[0].is_file():
             source = packed(found[0], pictures=1)
         else:
-            source = Singles([file for folder in found for file in scan(folder, without)])
+            files = [file for folder in found for file in scan(folder, without)]
+            turned = {os.path.abspath(find(file)) for file in lying}
+            source = Singles(files, [file for file in files if os.path.abspath(file) in turned])
         self.seed = seed
         self.prepared = Prepared(source, "crop", crop, cut, (channels,), keep_in_memory)
         self.geometric = Geometric(cut, flip=flip, turn=turn, before=geometry)

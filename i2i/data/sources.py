@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from i2i import shards
@@ -37,10 +38,10 @@ class Source(Protocol):
 
 
 class Singles:
-    """One picture per file."""
+    """One picture per file; one of `lying` lies on its right side and is set upright."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = list(files)
+    def __init__(self, files: Sequence[Path], lying: Collection[Path] = ()) -> None:
+        self.files, self.lying = list(files), frozenset(lying)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -49,10 +50,12 @@ class Singles:
         return str(self.files[index])
 
     def size(self, index: int) -> Size:
-        return read_size(self.files[index])
+        width, height = read_size(self.files[index])
+        return (height, width) if self.files[index] in self.lying else (width, height)
 
     def read(self, index: int) -> tuple[Pixels, ...]:
-        return (read_pixels(self.files[index]),)
+        pixels = read_pixels(self.files[index])
+        return (np.rot90(pixels) if self.files[index] in self.lying else pixels,)
 
 
 class Halves(Singles):
