@@ -10,6 +10,7 @@ import torch
 from games import AVERAGE, Noise, Pair, tiny_cyclegan, tiny_pix2pix
 from torch import Tensor, nn
 
+from i2i.aids import R1
 from i2i.game import Export, Game, Player, Spec, Stage
 from i2i.host import seeded
 from i2i.recipe import Training
@@ -28,6 +29,8 @@ def test_cyclegan_without_identity_is_sound() -> None:
 def test_pix2pix_is_sound_and_says_what_batch_norm_couples() -> None:
     terms = {"generator/adversarial", "generator/pixel", "discriminator/real", "discriminator/fake"}
     assert_sound(tiny_pix2pix, Noise(), lane=2, sees_all=terms)
+    aided = {"r1": R1(1.0, every=1), "discriminator_optimizer": Spec("torch.optim:Adam", {"lr": 1e-3})}
+    assert_sound(lambda: tiny_pix2pix(**aided), Noise(), lane=2, sees_all={*terms, "discriminator/r1"})
 
 
 def test_a_player_that_is_never_used_is_caught() -> None:

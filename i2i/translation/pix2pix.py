@@ -10,6 +10,8 @@ Deviations:
     the discriminator judges the images of the same step after the generator has moved (the reference moves it first);
     no norm at the 1x1 bottleneck (the paper's own erratum), and no bias before a norm;
     the learning rate falls per image, not per epoch; the generator that is kept can be an average of the weights.
+
+Not in the paper, and off unless a recipe asks for it: `r1`, `discriminator_optimizer`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from i2i.aids import R1
 from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Stage
 from i2i.layers import BatchNorm, Dropout, Norm, Resampling, init_normal, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
@@ -162,7 +165,10 @@ class Pix2Pix(Game):
         discriminator: Spec of a network that takes a and b, concatenated.
         rule: the adversarial rule.
         pixel: weight of the L1 term (Eq. 3).
+        r1: penalty on the discriminator's slope at b, for few pictures, which it would learn by heart.
         optimizer: Spec of an optimizer, its learning rate the peak.
+        discriminator_optimizer: of the discriminator where it has one of its own (Heusel et al. 2017,
+            arXiv:1706.08500, Sec. 1).
         average: half-life of the averaged generator in images; None keeps the last weights.
     """
 
@@ -175,21 +181,23 @@ class Pix2Pix(Game):
         *,
         rule: Adversarial = LOGISTIC,
         pixel: float = 100.0,
+        r1: R1 = R1(),
         optimizer: Spec = ADAM,
+        discriminator_optimizer: Spec | None = None,
         average: HalfLife | None = None,
     ) -> None:
-        self.rule, self.pixel, self.spec = rule, pixel, generator
+        self.rule, self.pixel, self.r1, self.spec = rule, pixel, r1, generator
         self.a2b: UnetGenerator = init_normal(generator.build())
         self.on_pair = init_normal(discriminator.build())
         self.generator = Player("generator", {"a2b": self.a2b}, optimizer, average)
-        self.discriminator = Player("discriminator", {"on_pair": self.on_pair}, optimizer)
+        self.discriminator = Player("discriminator", {"on_pair": self.on_pair}, discriminator_optimizer or optimizer)
 
     def stages(self) -> list[Stage]:
         return [Stage("train", (self.generator, self.discriminator), self.turns)]
 
     def turns(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
         yield self.generator, self.generator_loss
-        yield self.discriminator, self.discriminator_loss
+        yield self.discriminator, self.r1(clock, self.discriminator_loss, self.scores, true="b")
 
     def generator_loss(self, batch: Pair, made: Made) -> dict[str, Tensor]:
         fake = self.a2b(batch.a)
@@ -203,6 +211,12 @@ class Pix2Pix(Game):
         real = self.on_pair(torch.cat([batch.a, batch.b], dim=1))
         fake = self.on_pair(torch.cat([batch.a, made.fake.to(batch.a.dtype)], dim=1))
         return {"real": 0.5 * self.rule.real(real), "fake": 0.5 * self.rule.fake(fake)}  # Sec. 3.3: halved
+
+    def scores(self, b: Tensor, batch: Pair) -> Tensor:
+        """What the slope is taken of: the patches' scores over the root of their number, so that one weight of `r1`
+        does for pictures of any size."""
+        scores = self.on_pair(torch.cat([batch.a, b], dim=1))
+        return scores / scores[0].numel() ** 0.5
 
     def exports(self) -> dict[str, Export]:
         return {"a2b": Export(self.a2b, self.spec, self.a2b.card())}

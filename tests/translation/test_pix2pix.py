@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from i2i import layers
+from i2i.aids import R1
 from i2i.game import Made
 from i2i.layers import BatchNorm, Dropout, InstanceNorm
 from i2i.losses import HINGE, LEAST_SQUARES, LOGISTIC, PEARSON, SATURATING, WASSERSTEIN, Adversarial
 from i2i.schedules import Clock
-from i2i.translation.pix2pix import PatchDiscriminator, UnetGenerator
+from i2i.spec import Spec
+from i2i.translation.pix2pix import Pair, PatchDiscriminator, Pix2Pix, UnetGenerator
 
 
 def count(network: nn.Module) -> int:
@@ -219,3 +221,33 @@ def test_another_norm_can_be_named() -> None:
     with torch.device("meta"):
         plain = UnetGenerator(norm=InstanceNorm)
         assert not any(isinstance(module, BatchNorm) for module in plain.modules())
+
+
+def test_the_penalty_on_the_slope_is_of_b_and_the_same_for_any_size() -> None:
+    """With a linear discriminator of one pixel the slope at b is its weights for b, whatever the picture's size."""
+    game = Pix2Pix(Spec.to(UnetGenerator, width=2, depth=2), Spec.to(Pixel), r1=R1(4.0, every=2))
+    game.on_pair.layer.weight.data[0, :, 0, 0] = torch.tensor([7.0, 7, 7, 1, 2, 3])
+    for size in (8, 24):
+        batch, made = Pair(pictures(2, 3, size, size), pictures(2, 3, size, size)), Made()
+        made.fake = batch.a
+        terms = [list(game.turns(Clock(steps=step)))[1][1](batch, made) for step in range(3)]
+        assert [term.get("r1") is None for term in terms] == [False, True, False]
+        assert terms[0]["r1"].item() == pytest.approx(2 * 4.0 / 2 * (1 + 4 + 9))  # twice for every other step
+
+
+def test_without_a_weight_there_is_no_penalty() -> None:
+    (_, loss) = list(tiny_pix2pix().turns(Clock()))[1]
+    made = Made()
+    made.fake = pictures(2, 3, 16, 16)
+    assert list(loss(Pair(made.fake, made.fake), made)) == ["real", "fake"]
+
+
+class Pixel(nn.Module):
+    """A discriminator of single pixels, linear."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(6, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)
