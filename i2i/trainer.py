@@ -490,6 +490,7 @@ class Trainer:
         a, b = self.card["a"], self.card["b"]
         if name == "b2a":
             a, b = b, a
+            origin = replace(origin, prepared=other_side(origin.prepared))
         elif card.kind == "classifier" and any(export.card.kind == "latent" for export in self.game.exports().values()):
             a, b = b, ", ".join(card.classes)  # it looks at what the generator draws
         holds = getattr(self.data, "holds", card.holds) if card.kind == "image" else card.holds
@@ -665,6 +666,13 @@ def exchanged(network: nn.Module, averages: Mapping[int, nn.Module]) -> nn.Modul
 def plain_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state on the CPU, so that it can travel between ranks."""
     return {key: tensor.detach().to("cpu") for key, tensor in state.items()}
+
+
+def other_side(prepared: str) -> str:
+    """The folder of the other set's test pictures, where its name says which set it is: maps/testA => maps/testB."""
+    swapped = {"testA": "testB", "testB": "testA"}
+    head, tail = prepared[:-5], prepared[-5:]
+    return head + swapped.get(tail, tail)
 
 
 def _under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

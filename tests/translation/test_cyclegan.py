@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,12 @@ import torch
 from games import Noise, tiny_cyclegan
 from torch import Tensor, nn
 
-from i2i.game import Made
+from i2i.checkpoint import read_header
+from i2i.game import Made, Origin
 from i2i.layers import InstanceNorm, init_normal
+from i2i.recipe import Training
 from i2i.schedules import Clock
+from i2i.trainer import Trainer
 from i2i.translation.cyclegan import ImagePool, ResnetBlock, ResnetGenerator
 from i2i.translation.pix2pix import PatchDiscriminator
 
@@ -220,3 +224,12 @@ def test_the_first_weights_are_those_of_the_global_seed() -> None:
         torch.manual_seed(3)
         weights.append(torch.cat([p.flatten() for p in init_normal(ResnetGenerator(width=4, blocks=1)).parameters()]))
     assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize(("given", "other"), [("maps/testA", "maps/testB"), ("maps/testB", "maps/testA"), ("q", "q")])
+def test_the_way_back_is_tried_on_the_other_set(given: str, other: str, tmp_path: Path) -> None:
+    told: dict[str, Any] = {"a": "horse", "b": "zebra", "origin": Origin(prepared=given)}
+    trainer = Trainer(tiny_cyclegan(), Noise(size=32), Training(images=2), tmp_path, device="cpu", **told)
+    forth, back = (read_header(file).card for file in trainer.export(tmp_path))
+    assert (forth.a, forth.b, forth.origin.prepared) == ("horse", "zebra", given)
+    assert (back.a, back.b, back.origin.prepared) == ("zebra", "horse", other)
