@@ -276,16 +276,19 @@ def card_from(values: Mapping[str, Any]) -> Card:
 
 def content_from(values: Mapping[str, Any]) -> Content:
     """A Content from its JSON form, as `card_from`."""
+    longest = values.get("longest", 0)
+    if type(longest) is not int or not 0 <= longest <= LARGEST_SIDE:
+        raise ValueError(f"longest is {longest!r}")
+    special = ("kind", "classes", "ignored", "longest")
     content = replace(
-        Content(**{key: value for key, value in values.items() if key not in ("kind", "classes", "ignored")}),
+        Content(**{key: value for key, value in values.items() if key not in special}),
         kind=values.get("kind", "colours"),
+        longest=longest,
         classes=tuple((str(name), colour_from(colour)) for name, colour in values.get("classes", ())),
         ignored=tuple(map(colour_from, values.get("ignored", ()))),
     )
     if content.kind not in CONTENTS or type(content.within) is not int or not 0 <= content.within <= 255:
         raise ValueError(f"the content of a picture is {content.kind!r}, within {content.within!r}")
-    if type(content.longest) is not int or not 0 <= content.longest <= LARGEST_SIDE:
-        raise ValueError(f"longest is {content.longest!r}")
     if content.palette is not None and len(content.palette.classes) != len(content.classes):
         raise ValueError("a class has two colours")
     return content

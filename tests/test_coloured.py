@@ -188,6 +188,12 @@ def test_a_large_picture_is_seen_small_and_keeps_its_lightness() -> None:
     assert np.array_equal(seen(small), Engine(network(), device="cpu", precision="fp32")(small))
 
 
+def test_the_size_that_is_seen_travels_in_the_file(tmp_path: Path) -> None:
+    made = network(holds=(Content("lightness", longest=48), HOLDS[1]))
+    save_generator(tmp_path / "c.safetensors", made, Spec.to(UnetGenerator, **NETWORK), made.card)  # type: ignore[arg-type]
+    assert read_header(tmp_path / "c.safetensors").card == made.card
+
+
 def test_no_side_of_what_is_seen_small_vanishes() -> None:
     seen = Engine(network(holds=(Content("lightness", longest=16), HOLDS[1])), device="cpu", precision="fp32", tile=8)
     for shape in ((1, 300), (300, 2), (1, 1)):
