@@ -31,6 +31,7 @@ def test_pix2pix_is_sound_and_says_what_batch_norm_couples() -> None:
     assert_sound(tiny_pix2pix, Noise(), lane=2, sees_all=terms)
     aided = {"r1": R1(1.0, every=1), "discriminator_optimizer": Spec("torch.optim:Adam", {"lr": 1e-3})}
     assert_sound(lambda: tiny_pix2pix(**aided), Noise(), lane=2, sees_all={*terms, "discriminator/r1"})
+    assert_sound(lambda: tiny_pix2pix(pixels=4), Noise(), lane=2, sees_all=terms)
 
 
 def test_a_player_that_is_never_used_is_caught() -> None:

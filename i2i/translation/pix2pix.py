@@ -11,13 +11,13 @@ Deviations:
     no norm at the 1x1 bottleneck (the paper's own erratum), and no bias before a norm;
     the learning rate falls per image, not per epoch; the generator that is kept can be an average of the weights.
 
-Not in the paper, and off unless a recipe asks for it: `r1`, `discriminator_optimizer`.
+Not in the paper, and off unless a recipe asks for it: `pixels`, `r1`, `discriminator_optimizer`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, final
+from typing import Annotated, Literal, NamedTuple, final
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,7 @@ from i2i.game import Card, Export, Game, HalfLife, Loss, Made, Player, Spec, Sta
 from i2i.layers import BatchNorm, Dropout, Norm, Resampling, init_normal, modes
 from i2i.losses import LOGISTIC, Adversarial, wide
 from i2i.schedules import Clock
+from i2i.typed import Range
 
 __all__ = ["ADAM", "PatchDiscriminator", "Pix2Pix", "UnetGenerator"]
 
@@ -165,6 +166,7 @@ class Pix2Pix(Game):
         discriminator: Spec of a network that takes a and b, concatenated.
         rule: the adversarial rule.
         pixel: weight of the L1 term (Eq. 3).
+        pixels: images of a first stage in which that term trains the generator alone.
         r1: penalty on the discriminator's slope at b, for few pictures, which it would learn by heart.
         optimizer: Spec of an optimizer, its learning rate the peak.
         discriminator_optimizer: of the discriminator where it has one of its own (Heusel et al. 2017,
@@ -181,23 +183,31 @@ class Pix2Pix(Game):
         *,
         rule: Adversarial = LOGISTIC,
         pixel: float = 100.0,
+        pixels: Annotated[int, Range(least=0)] = 0,
         r1: R1 = R1(),
         optimizer: Spec = ADAM,
         discriminator_optimizer: Spec | None = None,
         average: HalfLife | None = None,
     ) -> None:
-        self.rule, self.pixel, self.r1, self.spec = rule, pixel, r1, generator
+        self.rule, self.pixel, self.pixels, self.r1, self.spec = rule, pixel, pixels, r1, generator
         self.a2b: UnetGenerator = init_normal(generator.build())
         self.on_pair = init_normal(discriminator.build())
         self.generator = Player("generator", {"a2b": self.a2b}, optimizer, average)
         self.discriminator = Player("discriminator", {"on_pair": self.on_pair}, discriminator_optimizer or optimizer)
 
     def stages(self) -> list[Stage]:
-        return [Stage("train", (self.generator, self.discriminator), self.turns)]
+        first = [Stage("pixels", (self.generator,), self.alone, images=self.pixels)] if self.pixels else []
+        return [*first, Stage("train", (self.generator, self.discriminator), self.turns)]
+
+    def alone(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
+        yield self.generator, self.pixel_loss
 
     def turns(self, clock: Clock) -> Iterator[tuple[Player, Loss]]:
         yield self.generator, self.generator_loss
         yield self.discriminator, self.r1(clock, self.discriminator_loss, self.scores, true="b")
+
+    def pixel_loss(self, batch: Pair, made: Made) -> dict[str, Tensor]:
+        return {"pixel": self.pixel * F.l1_loss(wide(self.a2b(batch.a)), batch.b)}  # Eq. 3
 
     def generator_loss(self, batch: Pair, made: Made) -> dict[str, Tensor]:
         fake = self.a2b(batch.a)

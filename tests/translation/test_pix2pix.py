@@ -242,6 +242,20 @@ def test_without_a_weight_there_is_no_penalty() -> None:
     assert list(loss(Pair(made.fake, made.fake), made)) == ["real", "fake"]
 
 
+def test_the_pixels_alone_come_first_where_they_are_asked_for() -> None:
+    """The first stage's loss is Eq. 3, and moves the generator only; the game is as it was in the second."""
+    assert [stage.name for stage in tiny_pix2pix().stages()] == ["train"]
+    first, second = tiny_pix2pix(pixels=6, pixel=100.0, dropout=0.0).stages()
+    assert (first.name, first.images, [player.name for player in first.players]) == ("pixels", 6, ["generator"])
+    assert (second.name, second.images, len(second.players)) == ("train", None, 2)
+    batch = Pair(pictures(2, 3, 16, 16), pictures(2, 3, 16, 16).flip(3))
+    ((player, alone),), ((_, both), _) = list(first.turns(Clock())), list(second.turns(Clock()))
+    terms = alone(batch, Made())
+    fake = player.nets["a2b"](batch.a)
+    assert list(terms) == ["pixel"] and torch.equal(terms["pixel"], 100 * (fake - batch.b).abs().mean())
+    assert both(batch, Made())["pixel"].item() == pytest.approx(terms["pixel"].item(), rel=1e-6)
+
+
 class Pixel(nn.Module):
     """A discriminator of single pixels, linear."""
 
