@@ -39,6 +39,7 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 DOES = {"image": "turns pictures into others", "latent": "draws pictures from random numbers",
         "classifier": "tells the class of pictures", "text": "makes numbers of texts"}  # fmt: skip
 LARGE = 1 << 21  # pixels of the result from which bands are no slower than the whole picture on a CPU
+ROWS = 256  # of a picture whose colours are enlarged at a time
 SPARE = 0.8  # of the free memory for maps that are kept; bands and copies take the rest
 PLENTY = 4 << 30  # bytes of free memory from which a band need not be smaller than is fast
 GHOST = 1024, 256  # height and width of a picture that a network's bands are measured with, without computing anything
@@ -438,7 +439,8 @@ class Engine:
     def in_bands(self, size: tuple[int, int], precision: str, scale: float = 0) -> bool:
         """Whether a picture of that padded size runs in bands, or must where what it becomes is resampled to `scale`
         times its size."""
-        if self.card.holds[0].longest:  # shrunk to what fits
+        longest = self.card.holds[0].longest
+        if longest and max(size) <= max(self.padded((longest, longest))):  # shrunk to that: small, and enlarged whole
             return False
         if isinstance(self.tile, int):
             return size[0] > self.tile
@@ -449,6 +451,8 @@ class Engine:
 
     def large(self, picture: images.Picture, scale: float = 0) -> bool:
         """Whether a picture is one for `stream`, where its result is resampled to `scale` times its size afterwards."""
+        if self.card.holds[0].longest:
+            return False
         return self.in_bands(self.padded(picture.pixels.shape[:2]), self.precise(picture.pixels), scale)
 
     def stream(
@@ -611,7 +615,7 @@ class Engine:
         if item.source is not None:
             chroma, source = y.mul_(2).sub_(1).mul_(images.CHROMA).cpu().numpy(), item.source
             if item.size != source.shape[:2]:
-                return images.coloured(resize(chroma, width=source.shape[1], height=source.shape[0]), source)
+                return enlarged(chroma, source)
             return images.coloured(chroma, source[top : top + len(chroma)])
         if item.gray and y.shape[2] == 3:
             y = y @ torch.as_tensor(LUMA, dtype=y.dtype, device=y.device)[:, None]
@@ -633,6 +637,18 @@ class Engine:
         if isinstance(item.pixels, Tensor):
             return torch.empty(channels, height, width, device=self.device)
         return np.empty((height, width) if channels == 1 else (height, width, channels), item.pixels.dtype)
+
+
+def enlarged(chroma: Array, source: Array) -> Array:
+    """`images.coloured` with the chroma [h,w,2] of a picture shrunk, enlarged some rows at a time."""
+    height, width = source.shape[:2]
+    made = np.empty((height, width, 3), source.dtype)
+    for top in range(0, height, ROWS):
+        rows = source[top : top + ROWS]
+        share = chroma.shape[0] / height
+        box = 0.0, top * share, float(chroma.shape[1]), min(chroma.shape[0], (top + len(rows)) * share)
+        made[top : top + len(rows)] = images.coloured(resize(chroma, width=width, height=len(rows), box=box), rows)
+    return made
 
 
 def usable(precision: str, device: torch.device, say: Callable[[str], None]) -> str:

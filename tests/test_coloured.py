@@ -194,6 +194,14 @@ def test_the_size_that_is_seen_travels_in_the_file(tmp_path: Path) -> None:
     assert read_header(tmp_path / "c.safetensors").card == made.card
 
 
+def test_enlarged_rows_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = cv2.resize(picture(12, 16), (160, 120), interpolation=cv2.INTER_CUBIC)
+    seen = Engine(network(holds=(Content("lightness", longest=48), HOLDS[1])), device="cpu", precision="fp32")
+    whole = seen(given)
+    monkeypatch.setattr(engines, "ROWS", 7)
+    assert np.abs(whole.astype(int) - seen(given)).max() <= 1
+
+
 def test_no_side_of_what_is_seen_small_vanishes() -> None:
     seen = Engine(network(holds=(Content("lightness", longest=16), HOLDS[1])), device="cpu", precision="fp32", tile=8)
     for shape in ((1, 300), (300, 2), (1, 1)):

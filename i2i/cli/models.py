@@ -95,7 +95,7 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     sizes, large = {
         "image": (
             f"any; padded to multiples of {card.multiple}, at least {card.minimum}; output x{card.scale}",
-            "in bands of rows" if card.tiling == "never" else f"in tiles ({card.tiling})",
+            _large(card),
         ),
         "latent": (f"draws {side}", ""),
         "classifier": (f"takes {side}", ""),
@@ -123,6 +123,13 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
             "notes": origin.notes,
         }
     )
+
+
+def _large(card: Card) -> str:
+    """How a network of pictures takes large ones."""
+    if longest := card.holds[0].longest:
+        return f"shrunk to {longest} pixels, the colours enlarged"
+    return "in bands of rows" if card.tiling == "never" else f"in tiles ({card.tiling})"
 
 
 def _part(part: Part) -> str:
