@@ -30,8 +30,12 @@ def lab(pixels: Array) -> Array:
 
 
 def lightness(pixels: Array) -> Array:
-    """The L of `lab`, [H,W] float32 in 0..100."""
-    return lab(pixels)[..., 0]
+    """The L of `lab`, [H,W] float32 in 0..100, in little more memory than that."""
+    made = np.empty(pixels.shape[:2], np.float32)
+    step = max(1, BLOCK // pixels.shape[1])
+    for top in range(0, len(made), step):
+        made[top : top + step] = lab(pixels[top : top + step])[..., 0]
+    return made
 
 
 def coloured(chroma: Array, source: Array) -> Array:
