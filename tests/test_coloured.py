@@ -96,6 +96,20 @@ def test_steps_of_light_change_the_lightness_alone(photographs: Path) -> None:
     assert torch.equal(changed[7].a, Coloured([str(photographs)], crop=32, photometric=dark)[7].a)
 
 
+def test_steps_of_colour_change_both_halves_of_a_sample(photographs: Path) -> None:
+    """A fixed shift towards red raises a everywhere; chance is drawn anew for every sample, not that of the light."""
+    warm = [{"of": "albumentations:RGBShift", "r_shift_limit": [9, 9], "g_shift_limit": [-3, -3], "b_shift_limit": [0, 0], "p": 1.0}]  # fmt: skip # noqa: E501
+    plain, shifted = (Coloured([str(photographs)], crop=32, colours=steps) for steps in (None, warm))
+    for n in range(12):
+        apart = (shifted[n].b - plain[n].b) * images.CHROMA
+        assert 2 < float(apart[0].median()) < 8 and abs(float(apart[1].median())) < 2
+        assert float((shifted[n].a - plain[n].a).abs().max()) < 0.06  # of 2: lightness hardly moves
+    chance = [{"of": "albumentations:HueSaturationValue", "hue_shift_limit": 90, "p": 1.0}]
+    drawn = Coloured([str(photographs)], crop=32, colours=chance)
+    hues = [float(torch.atan2(*drawn[n].b.mean((1, 2))) - torch.atan2(*plain[n].b.mean((1, 2)))) for n in range(6)]
+    assert np.ptp(hues) > 0.2 and torch.equal(drawn[3].b, Coloured([str(photographs)], crop=32, colours=chance)[3].b)
+
+
 def test_what_lies_on_its_side_is_set_upright(photographs: Path) -> None:
     """As in BSDS500's train, whose portraits lie on their right sides."""
     picture = Image.open(photographs / "2.png")

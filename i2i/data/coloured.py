@@ -25,7 +25,8 @@ class Coloured:
 
     Args:
         roots, crop, geometry, flip, keep_in_memory, without, lying, seed: those of `Photographs`.
-        photometric: changes of the lightness alone, [H,W,1] in [0,1]; see `transforms.Photometric`.
+        colours: changes of the photograph's colours before it is taken apart; see `transforms.Photometric`.
+        photometric: changes of the lightness alone, [H,W,1] in [0,1], as `colours`.
         longest: the longer side to which pictures are shrunk before the trained network finds their colours, which are
             enlarged again; 0: it sees them as they are.
 
@@ -40,6 +41,7 @@ class Coloured:
         *,
         crop: int = 256,
         geometry: Steps | None = None,
+        colours: Steps | None = None,
         photometric: Steps | None = None,
         flip: bool = True,
         keep_in_memory: bool = False,
@@ -60,17 +62,21 @@ class Coloured:
             lying=lying,
             seed=seed,
         )
+        self.colours = Photometric(colours) if colours else None
         self.photometric = Photometric(photometric) if photometric else None
 
     def __len__(self) -> int:
         return len(self.photographs)
 
     def __getitem__(self, position: int) -> Pair:
+        epoch, index = locate(position, len(self), self.photographs.seed)
         pixels = self.photographs[position].hr.permute(1, 2, 0).numpy()
-        found = images.lab(pixels if pixels.dtype == np.uint8 else (pixels + 1) / 2)
+        pixels = pixels if pixels.dtype == np.uint8 else (pixels + 1) / 2
+        if self.colours is not None:
+            pixels = self.colours(mix(self.photographs.seed, Purpose.SAMPLE, epoch, index, 1), pixels)
+        found = images.lab(pixels)
         light, chroma = found[..., :1] / 100, found[..., 1:] / images.CHROMA
         if self.photometric is not None:
-            epoch, index = locate(position, len(self), self.photographs.seed)
             seed = mix(self.photographs.seed, Purpose.SAMPLE, epoch, index)
             light = self.photometric(seed, light).reshape(light.shape).clip(0, 1)
         lightness = light * 2 - 1
