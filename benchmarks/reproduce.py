@@ -22,9 +22,9 @@ TOLERANCE = 0.05
 
 
 def terms(path: Path, stop_at: int) -> list[dict[str, float]]:
-    """The loss terms of a journal's lines up to an image."""
+    """The loss terms of a journal's lines up to an image; lines without a rate are a validation's."""
     lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [line["terms"] for line in lines if line["images"] <= stop_at]
+    return [line["terms"] for line in lines if line["images"] <= stop_at and "rate" in line]
 
 
 def compare(shipped: Sequence[dict[str, float]], again: Sequence[dict[str, float]]) -> tuple[bool, dict[str, float]]:
