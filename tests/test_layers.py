@@ -223,9 +223,9 @@ def test_a_convolution_with_few_filters_is_the_same_by_every_route(
     outputs: int, size: int, padding: int, columns: int
 ) -> None:
     torch.manual_seed(0)
-    ours, theirs = Conv2d(8, outputs, size, 1, padding).bfloat16(), nn.Conv2d(8, outputs, size, 1, padding)
+    ours, theirs = Conv2d(16, outputs, size, 1, padding).bfloat16(), nn.Conv2d(16, outputs, size, 1, padding)
     theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 8, 17, columns, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    x = torch.randn(2, 16, 17, columns, dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
     given, wanted = x.clone().requires_grad_(), x.float().requires_grad_()
     made, expected = ours(given), theirs(wanted)
     assert made.shape == expected.shape
